@@ -1,0 +1,126 @@
+"""asyncq: an asyncio-native distributed task queue on Redis, wire compatible with Go's asynq."""
+
+from .client import Client
+from .config import GroupConfig, ServerConfig
+from .context import TaskContext, current
+from .errors import (
+    AsyncqError,
+    DuplicateTaskError,
+    EnqueueError,
+    EnqueueManyError,
+    HandlerError,
+    HandlerNotFoundError,
+    InspectError,
+    InvalidPayloadError,
+    InvalidResultError,
+    LeaseExpiredError,
+    OutcomeUnknownError,
+    QueueNotEmptyError,
+    QueueNotFoundError,
+    RedisError,
+    RedisNotConfiguredError,
+    RedisReplyError,
+    RedisUnavailableError,
+    RevokeTask,
+    SemaphoreFullError,
+    ServerStateError,
+    SkipRetry,
+    TaskCancelledError,
+    TaskFailedError,
+    TaskIdConflictError,
+    TaskNotFoundError,
+    TaskStateError,
+    TaskTimeoutError,
+)
+from .info import (
+    ClusterNode,
+    DailyStats,
+    EnqueueEvent,
+    GroupInfo,
+    QueueInfo,
+    SchedulerEntry,
+    ServerInfo,
+    TaskInfo,
+    WorkerInfo,
+)
+from .inspector import Cursor, Inspector, ScanPage
+from .mux import Handler, Middleware, ServeMux, TaskFunction
+from .options import Duration, EnqueueOptions
+from .periodic import PeriodicTask, PeriodicTaskManager
+from .periodic_file import PeriodicTaskFile
+from .rate import Semaphore
+from .retry import RetryDelay, default_retry_delay
+from .scheduler import Scheduler
+from .server import Server
+from .sync import SyncClient
+from .task import Task, TaskState
+from .task_filter import TaskFilter
+from .task_type import TaskType
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AsyncqError",
+    "Client",
+    "ClusterNode",
+    "Cursor",
+    "DailyStats",
+    "DuplicateTaskError",
+    "Duration",
+    "EnqueueError",
+    "EnqueueEvent",
+    "EnqueueManyError",
+    "EnqueueOptions",
+    "GroupConfig",
+    "GroupInfo",
+    "Handler",
+    "HandlerError",
+    "HandlerNotFoundError",
+    "InspectError",
+    "Inspector",
+    "InvalidPayloadError",
+    "InvalidResultError",
+    "LeaseExpiredError",
+    "Middleware",
+    "OutcomeUnknownError",
+    "PeriodicTask",
+    "PeriodicTaskFile",
+    "PeriodicTaskManager",
+    "QueueInfo",
+    "QueueNotEmptyError",
+    "QueueNotFoundError",
+    "RedisError",
+    "RedisNotConfiguredError",
+    "RedisReplyError",
+    "RedisUnavailableError",
+    "RetryDelay",
+    "RevokeTask",
+    "ScanPage",
+    "Scheduler",
+    "SchedulerEntry",
+    "Semaphore",
+    "SemaphoreFullError",
+    "ServeMux",
+    "Server",
+    "ServerConfig",
+    "ServerInfo",
+    "ServerStateError",
+    "SkipRetry",
+    "SyncClient",
+    "Task",
+    "TaskCancelledError",
+    "TaskContext",
+    "TaskFailedError",
+    "TaskFilter",
+    "TaskFunction",
+    "TaskIdConflictError",
+    "TaskInfo",
+    "TaskNotFoundError",
+    "TaskState",
+    "TaskStateError",
+    "TaskTimeoutError",
+    "TaskType",
+    "WorkerInfo",
+    "current",
+    "default_retry_delay",
+]

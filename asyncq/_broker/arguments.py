@@ -1,0 +1,83 @@
+"""Arguments and answers that several scripts share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from .._clock import Clock
+from ..errors import RedisError, RedisReplyError
+from . import keys
+from .codec import encode_task
+from .connection import Reply
+from .message import TaskMessage
+
+Arg = str | bytes | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """A task to enqueue. Its message's `unique_key` names the lock, `group_key` the group."""
+
+    message: TaskMessage
+    own_id: bool
+    """Whether asyncq made the id: then whatever stands under it is this very task."""
+    unique_s: int = 0
+    process_at_ms: int | None = None
+    process_in_ms: int | None = None
+
+
+def new_task_keys(queue: str) -> tuple[str, ...]:
+    """The keys of enqueue.lua."""
+    return (keys.pending(queue), keys.scheduled(queue), keys.groups(queue), keys.due(queue))
+
+
+def new_task_args(new: NewTask, call_token: str) -> tuple[Arg, ...]:
+    """One task, as include/enqueue_task.lua takes it."""
+    wait = ""
+    if new.process_at_ms is not None:
+        wait = f"@{new.process_at_ms}"
+    elif new.process_in_ms:
+        wait = f"+{new.process_in_ms}"
+    message = new.message
+    return (
+        message.id,
+        encode_task(message),
+        "" if new.own_id else call_token,
+        wait,
+        message.group_key,
+        message.unique_key,
+        new.unique_s,
+    )
+
+
+def finish_keys(queue: str, clock: Clock) -> tuple[str, ...]:
+    """The keys of include/finish.lua."""
+    day = datetime.fromtimestamp(clock.now(), UTC).strftime("%Y-%m-%d")
+    return (
+        keys.active(queue),
+        keys.lease(queue),
+        keys.pending(queue),
+        keys.retry(queue),
+        keys.archived(queue),
+        keys.completed(queue),
+        keys.due(queue),
+        keys.processed_on(queue, day),
+        keys.failed_on(queue, day),
+        keys.processed(queue),
+        keys.failed(queue),
+    )
+
+
+def answers_of(reply: Reply, count: int) -> Sequence[Reply]:
+    """A script's list of answers; if the call failed as a whole, its error for each."""
+    return [reply] * count if isinstance(reply, RedisError) else reply
+
+
+def reply_error(text: bytes) -> RedisReplyError:
+    """An error that a script caught. Before Redis 7 it names the script and line first."""
+    return RedisReplyError(
+        re.sub(r"^(@?user_script: ?\d+: )?-?", "", text.decode("utf-8", "replace"))
+    )

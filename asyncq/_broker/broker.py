@@ -1,0 +1,395 @@
+"""What Client and Server say to Redis about tasks, in lists: one is a list of one.
+
+`enqueue` is sent again after a lost connection, since it recognises itself. Of everything else
+the caller decides when to send it again; each operation says what that means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from secrets import token_hex
+
+from .._clock import Clock
+from ..errors import (
+    DuplicateTaskError,
+    EnqueueError,
+    OutcomeUnknownError,
+    RedisError,
+    RedisReplyError,
+    RedisUnavailableError,
+    TaskIdConflictError,
+)
+from ..task import TaskState
+from . import keys, scripts
+from .arguments import (
+    Arg,
+    NewTask,
+    answers_of,
+    finish_keys,
+    new_task_args,
+    new_task_keys,
+    reply_error,
+)
+from .codec import UndecodableError, decode_task, encode_task, id_bytes, id_text, valid_text
+from .connection import Call, Connection, Reply
+from .message import Leased, TaskMessage, Unreadable
+from .outcome import Archived, Completed, Done, Outcome, Parked, Requeued, Retried
+from .slices import Slice, rounds
+
+LEASE_S = 30
+DEQUEUE_LIMIT = 1000
+"""The most one script call takes: Lua can pass on only so many values at a time."""
+
+# Between the sendings of one enqueue. About two seconds bridge the last moments of a failover;
+# whether to wait longer the caller knows better.
+_ENQUEUE_PAUSES_S = (0.05, 0.2, 0.5, 1.2)
+# A queue is announced again after this time: somebody may have deleted it.
+_ANNOUNCE_AGAIN_S = 10.0
+
+_STATES = {state.value.encode(): state for state in TaskState}
+
+_log = logging.getLogger("asyncq")
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueued:
+    """Where Redis put a new task; `due_ms` is 0 unless it is scheduled."""
+
+    state: TaskState
+    due_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What a dequeue took from one queue."""
+
+    queue: str
+    paused: bool
+    tasks: Sequence[Leased | Unreadable]
+    dropped: Sequence[tuple[str, str]]
+    """Entries that could not be run and were removed: id and why."""
+    left: int
+    """How many are still pending."""
+
+
+class Broker:
+    """Producer and consumer operations over one connection."""
+
+    def __init__(self, connection: Connection, clock: Clock, *, lease_s: int = LEASE_S) -> None:
+        self.connection = connection
+        self.clock = clock
+        self.lease_s = lease_s
+        self._announced: dict[str, float] = {}
+
+    async def enqueue(self, items: Sequence[NewTask]) -> list[Enqueued | EnqueueError | RedisError]:
+        """Store new tasks; the results line up with `items`, and no error is raised.
+
+        Sent again for about two seconds after a lost connection, and while Redis would not take
+        it just now; then what is still open fails.
+        """
+        sending = _Sending(self, len(items))
+        for round_ in rounds(items, _queue_of_new, _size_of_new):
+            await sending.deliver(round_)
+        return sending.results()
+
+    async def enqueue_once(self, slices: Sequence[Slice[NewTask]], call_token: str) -> list[Reply]:
+        """One round trip; a reply of enqueue.lua for every slice.
+
+        Raises `RedisUnavailableError`.
+        """
+        queues = dict.fromkeys(slice_.queue for slice_ in slices)
+        announce = [q for q in queues if self._announced.get(q, 0.0) <= time.monotonic()]
+        calls = [Call.command("SADD", keys.QUEUES, queue) for queue in announce]
+        calls += [self._enqueue_call(slice_, call_token) for slice_ in slices]
+        replies = await self.connection.run(calls)
+        for queue, reply in zip(announce, replies, strict=False):
+            if not isinstance(reply, RedisError):
+                self._announced[queue] = time.monotonic() + _ANNOUNCE_AGAIN_S
+        return replies[len(announce) :]
+
+    def _enqueue_call(self, slice_: Slice[NewTask], call_token: str) -> Call:
+        args: list[Arg] = [
+            keys.task_prefix(slice_.queue),
+            keys.group_prefix(slice_.queue),
+            keys.due_channel(slice_.queue),
+            self.clock.skew_ms,
+        ]
+        for place, item in slice_.items:
+            # With its place: two items of one call with the same id are a conflict, too.
+            args += new_task_args(item, f"{call_token}.{place}")
+        return Call.of(scripts.ENQUEUE, new_task_keys(slice_.queue), args)
+
+    async def dequeue(
+        self, asks: Sequence[tuple[str, int]], claim: str, *, again: int = 0
+    ) -> list[Fetched | RedisError]:
+        """Take up to so many tasks of each queue, under one claim, in one round trip.
+
+        After a `RedisUnavailableError` call it once more with the same claim, and with `again`
+        as how often it was called before: what the earlier calls took comes back, and one that
+        Redis executes only later takes nothing. A message that does not decode comes back
+        `Unreadable`.
+        """
+        # Measured from before the call, and Redis cuts to whole seconds: the safe side.
+        lease_until = time.monotonic() + self.lease_s - 1
+        replies = await self.connection.run(
+            [self._dequeue_call(queue, limit, claim, again) for queue, limit in asks]
+        )
+        return [
+            reply if isinstance(reply, RedisError) else _fetched(q, reply, claim, lease_until)
+            for (q, _), reply in zip(asks, replies, strict=True)
+        ]
+
+    def _dequeue_call(self, queue: str, limit: int, claim: str, again: int) -> Call:
+        return Call.of(
+            scripts.DEQUEUE,
+            (
+                keys.pending(queue),
+                keys.paused(queue),
+                keys.active(queue),
+                keys.lease(queue),
+                keys.parked(queue),
+                keys.fetch(queue, claim),
+            ),
+            (
+                keys.task_prefix(queue),
+                min(limit, DEQUEUE_LIMIT),
+                claim,
+                again,
+                self.lease_s,
+                self.clock.skew_ms,
+            ),
+        )
+
+    async def settle(self, outcomes: Sequence[Outcome]) -> list[bool | RedisError]:
+        """Write how attempts ended; the results line up with `outcomes`.
+
+        True: written. False: gone, the task is no longer active under its claim; for an outcome
+        that is sent again after a lost connection this means that it was written. An error is
+        the item's own, or says that its call was lost: then send it again.
+        """
+        results: dict[int, bool | RedisError] = {}
+        lost: RedisUnavailableError | None = None
+        for round_ in rounds(outcomes, _queue_of, _size_of):
+            replies: Sequence[Reply]
+            if lost is not None:
+                replies = [RedisUnavailableError(lost.where, lost.reason, sent=False)] * len(round_)
+            else:
+                try:
+                    calls = [self._settle_call(slice_) for slice_ in round_]
+                    replies = await self.connection.run(calls)
+                except RedisUnavailableError as error:
+                    lost = error
+                    replies = [error] * len(round_)
+            for slice_, reply in zip(round_, replies, strict=True):
+                *answers, counters = answers_of(reply, len(slice_.items) + 1)
+                for (place, _), answer in zip(slice_.items, answers, strict=True):
+                    results[place] = answered(answer)
+                if counters and not isinstance(reply, RedisError):
+                    _log.error("counters of queue %r: %s", slice_.queue, reply_error(counters))
+        return [results[place] for place in range(len(outcomes))]
+
+    def _settle_call(self, slice_: Slice[Outcome]) -> Call:
+        args: list[Arg] = [
+            keys.task_prefix(slice_.queue),
+            keys.due_channel(slice_.queue),
+            self.clock.skew_ms,
+        ]
+        for _, outcome in slice_.items:
+            args += _outcome_args(outcome)
+        return Call.of(scripts.SETTLE, finish_keys(slice_.queue, self.clock), args)
+
+    async def extend_leases(self, queue: str, held: Sequence[tuple[str, str]]) -> list[bool]:
+        """Renew leases, given as (id, claim). False: the task is no longer ours."""
+        return [
+            answer == 1
+            for call in extend_calls(queue, held, self.lease_s, self.clock)
+            for answer in await self.connection.run_one(call)
+        ]
+
+    async def write_result(self, leased: Leased, result: bytes) -> bool:
+        """Store a result now. False: the task is no longer active under this claim."""
+        key = keys.task(leased.message.queue, leased.message.id)
+        call = Call.of(scripts.WRITE_RESULT, (key,), (leased.claim, result))
+        return bool(await self.connection.run_one(call))
+
+
+class _Sending:
+    """One `enqueue`: sends, sends again, and gathers what came of each item."""
+
+    def __init__(self, broker: Broker, count: int) -> None:
+        self._broker = broker
+        self._call_token = token_hex(8)
+        self._pauses: Sequence[float] = _ENQUEUE_PAUSES_S
+        self._results: list[Enqueued | EnqueueError | RedisError | None] = [None] * count
+
+    def results(self) -> list[Enqueued | EnqueueError | RedisError]:
+        return [result for result in self._results if result is not None]
+
+    async def deliver(self, slices: Sequence[Slice[NewTask]]) -> None:
+        maybe_stored = False
+        for pause in (*self._pauses, None):
+            try:
+                replies = await self._broker.enqueue_once(slices, self._call_token)
+            except RedisUnavailableError as error:
+                maybe_stored = maybe_stored or error.sent
+                self._fail(slices, error, maybe_stored)
+            else:
+                slices, lost = self._take(slices, replies)
+                maybe_stored = maybe_stored or lost
+            if not slices:
+                return
+            if pause is not None:
+                await asyncio.sleep(pause)
+        # Redis was waited for once. The rounds that follow are tried, not waited for.
+        self._pauses = ()
+
+    def _fail(
+        self, slices: Sequence[Slice[NewTask]], error: RedisUnavailableError, maybe_stored: bool
+    ) -> None:
+        for slice_ in slices:
+            for place, item in slice_.items:
+                self._results[place] = (
+                    OutcomeUnknownError(item.message.id, slice_.queue) if maybe_stored else error
+                )
+
+    def _take(
+        self, slices: Sequence[Slice[NewTask]], replies: Sequence[Reply]
+    ) -> tuple[list[Slice[NewTask]], bool]:
+        """Note the answers. Returns what is to be sent again, and whether some of it was lost
+        on its way (a node of a cluster) and may be stored."""
+        refused: list[Slice[NewTask]] = []
+        lost = False
+        for slice_, reply in zip(slices, replies, strict=True):
+            answers = answers_of(reply, len(slice_.items))
+            open_items = []
+            for (place, item), answer in zip(slice_.items, answers, strict=True):
+                result = enqueued(answer, item.message)
+                self._results[place] = result
+                if isinstance(result, RedisError) and passing(result):
+                    open_items.append((place, item))
+            if isinstance(reply, RedisUnavailableError):
+                lost = lost or reply.sent
+                self._fail([slice_], reply, reply.sent)
+            if open_items:
+                refused.append(Slice(slice_.queue, open_items))
+        return refused, lost
+
+
+def extend_calls(
+    queue: str, held: Sequence[tuple[str, str]], lease_s: int, clock: Clock
+) -> Iterator[Call]:
+    """The calls that renew leases; the guard thread sends them over a connection of its own."""
+    for first in range(0, len(held), DEQUEUE_LIMIT):
+        args: list[Arg] = [keys.task_prefix(queue), lease_s, clock.skew_ms]
+        for task_id, claim in held[first : first + DEQUEUE_LIMIT]:
+            args += (task_id, claim)
+        yield Call.of(scripts.EXTEND_LEASES, (keys.lease(queue),), args)
+
+
+def passing(error: RedisError) -> bool:
+    """Whether the same call may succeed a moment later."""
+    if isinstance(error, RedisReplyError):
+        return error.passing
+    return isinstance(error, RedisUnavailableError)
+
+
+def enqueued(answer: Reply, message: TaskMessage) -> Enqueued | EnqueueError | RedisError:
+    """One answer of enqueue.lua."""
+    if isinstance(answer, RedisError):
+        return answer
+    code, text, due_ms = answer
+    if code == 1:
+        # Empty where something that is no task stands under an id that we made: it was ours.
+        return Enqueued(_STATES.get(text, TaskState.PENDING), int(due_ms))
+    if code == 0:
+        return TaskIdConflictError(message.id, message.queue)
+    if code == -1:
+        return DuplicateTaskError(message.type, message.queue)
+    return reply_error(text)
+
+
+def leased_from(
+    queue: str, task_id: str, data: bytes, claim: str, lease_until: float
+) -> Leased | Unreadable:
+    """A stored message as one that is held, or why it cannot be read."""
+    try:
+        message = decode_task(data)
+    except UndecodableError as error:
+        return Unreadable(queue, task_id, claim, str(error))
+    if message.id != task_id or message.queue != queue:
+        # Whatever writes its outcome goes by the message: it would touch another task.
+        reason = f"the message says it is task {message.id!r} of queue {message.queue!r}"
+        return Unreadable(queue, task_id, claim, reason)
+    return Leased(message, claim, lease_until)
+
+
+def answered(answer: Reply) -> bool | RedisError:
+    """One answer of settle.lua or recover.lua: 1, 0, or the text of an error."""
+    if isinstance(answer, RedisError):
+        return answer
+    return reply_error(answer) if isinstance(answer, bytes) else answer == 1
+
+
+def _fetched(queue: str, reply: Reply, claim: str, lease_until: float) -> Fetched:
+    paused, taken, dropped, left = reply
+    tasks = [
+        leased_from(queue, id_text(task_id), data, claim, lease_until)
+        for task_id, data in zip(taken[::2], taken[1::2], strict=True)
+    ]
+    removed = [
+        (task_id.decode("utf-8", "replace"), why.decode("utf-8", "replace"))
+        for task_id, why in zip(dropped[::2], dropped[1::2], strict=True)
+    ]
+    return Fetched(queue, bool(paused), tasks, removed, left)
+
+
+def _outcome_args(outcome: Outcome) -> Sequence[Arg]:
+    """kind, id, claim, message, ms, failure, lock, result: as settle.lua takes them."""
+    if isinstance(outcome, Parked):
+        lost = outcome.unreadable
+        return ("park", id_bytes(lost.id), lost.claim, valid_text(lost.reason), 0, 0, "", "")
+    leased = outcome.leased
+    id_and_claim = (leased.message.id, leased.claim)
+    lock = leased.message.unique_key
+    match outcome:
+        case Done():
+            return ("done", *id_and_claim, "", 0, 0, lock, "")
+        case Completed(_, message, result):
+            kept_ms = message.retention * 1000
+            return ("complete", *id_and_claim, encode_task(message), kept_ms, 0, lock, result)
+        case Retried(_, message, delay_s, is_failure):
+            delay_ms = max(0, round(delay_s * 1000))
+            data = encode_task(message)
+            return ("retry", *id_and_claim, data, delay_ms, int(is_failure), "", "")
+        case Archived(_, message):
+            return ("archive", *id_and_claim, encode_task(message), 0, 1, "", "")
+        case Requeued():
+            return ("requeue", *id_and_claim, "", 0, 0, "", "")
+
+
+def _queue_of_new(item: NewTask) -> str:
+    return item.message.queue
+
+
+def _size_of_new(item: NewTask) -> int:
+    return len(item.message.payload)
+
+
+def _queue_of(outcome: Outcome) -> str:
+    if isinstance(outcome, Parked):
+        return outcome.unreadable.queue
+    return outcome.leased.message.queue
+
+
+def _size_of(outcome: Outcome) -> int:
+    match outcome:
+        case Completed(_, message, result):
+            return len(message.payload) + len(result)
+        case Retried(_, message) | Archived(_, message):
+            return len(message.payload) + len(message.error_msg)
+        case _:
+            return 0

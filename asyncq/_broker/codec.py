@@ -1,0 +1,273 @@
+"""Records to protobuf bytes and back."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from ..info import EnqueueEvent, SchedulerEntry, ServerInfo, TaskInfo, WorkerInfo
+from ..option_text import option_texts, read_option_texts
+from ..task import Task, TaskState
+from .message import TaskMessage
+from .wire import (
+    SchedulerEnqueueEventPb,
+    SchedulerEntryPb,
+    ServerInfoPb,
+    TaskMessagePb,
+    WorkerInfoPb,
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_GO_ZERO = datetime(1, 1, 1, tzinfo=UTC)
+"""Go's zero time, which stands for "never" and is always written out."""
+_FIRST_S, _LAST_S = -62_135_596_800, 253_402_300_799  # the years 1 to 9999
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+class UndecodableError(ValueError):
+    """Bytes that are no message of the kind asked for."""
+
+
+def encode_task(message: TaskMessage) -> bytes:
+    """The message as asynq encodes it.
+
+    Error texts may hold what UTF-8 cannot (asynq fails to store those): it is replaced.
+    """
+    encoded: bytes = TaskMessagePb(
+        type=message.type,
+        payload=message.payload,
+        id=message.id,
+        queue=message.queue,
+        retry=message.retry,
+        retried=message.retried,
+        error_msg=valid_text(message.error_msg),
+        timeout=message.timeout,
+        deadline=message.deadline,
+        unique_key=message.unique_key,
+        last_failed_at=message.last_failed_at,
+        retention=message.retention,
+        completed_at=message.completed_at,
+        group_key=message.group_key,
+        headers=message.headers,
+    ).SerializeToString()
+    return encoded
+
+
+def decode_task(data: bytes) -> TaskMessage:
+    """Raises `UndecodableError` for anything that is no TaskMessage with a type and an id."""
+    try:
+        pb = TaskMessagePb.FromString(data)
+    except DecodeError as error:
+        raise UndecodableError(f"not a TaskMessage: {error}") from error
+    if not pb.id or not pb.type:
+        raise UndecodableError("not a TaskMessage: it has no id or no type")
+    return TaskMessage(
+        type=pb.type,
+        payload=pb.payload,
+        id=pb.id,
+        queue=pb.queue,
+        retry=pb.retry,
+        retried=pb.retried,
+        error_msg=pb.error_msg,
+        timeout=pb.timeout,
+        deadline=pb.deadline,
+        unique_key=pb.unique_key,
+        last_failed_at=pb.last_failed_at,
+        retention=pb.retention,
+        completed_at=pb.completed_at,
+        group_key=pb.group_key,
+        headers=dict(pb.headers),
+    )
+
+
+def encode_server(info: ServerInfo) -> bytes:
+    encoded: bytes = ServerInfoPb(
+        host=valid_text(info.host),
+        pid=info.pid,
+        server_id=info.id,
+        concurrency=info.concurrency,
+        queues=info.queues,
+        strict_priority=info.strict_priority,
+        status=info.status,
+        start_time=_timestamp(info.started),
+        active_worker_count=info.active_worker_count,
+    ).SerializeToString()
+    return encoded
+
+
+def encode_worker(info: WorkerInfo) -> bytes:
+    encoded: bytes = WorkerInfoPb(
+        host=valid_text(info.host),
+        pid=info.pid,
+        server_id=info.server_id,
+        task_id=info.task_id,
+        task_type=info.task_type,
+        task_payload=info.task_payload,
+        queue=info.queue,
+        start_time=_timestamp(info.started),
+        deadline=_timestamp(info.deadline),
+    ).SerializeToString()
+    return encoded
+
+
+def decode_server(data: bytes) -> ServerInfo:
+    """Raises `UndecodableError`."""
+    try:
+        pb = ServerInfoPb.FromString(data)
+        return ServerInfo(
+            id=pb.server_id,
+            host=pb.host,
+            pid=pb.pid,
+            concurrency=pb.concurrency,
+            queues=dict(pb.queues),
+            strict_priority=pb.strict_priority,
+            status=pb.status,
+            started=_from_timestamp(pb.start_time),
+            active_worker_count=pb.active_worker_count,
+        )
+    except (DecodeError, OverflowError) as error:
+        raise UndecodableError(f"not a ServerInfo: {error}") from error
+
+
+def decode_worker(data: bytes) -> WorkerInfo:
+    """Raises `UndecodableError`."""
+    try:
+        pb = WorkerInfoPb.FromString(data)
+        return WorkerInfo(
+            host=pb.host,
+            pid=pb.pid,
+            server_id=pb.server_id,
+            task_id=pb.task_id,
+            task_type=pb.task_type,
+            task_payload=pb.task_payload,
+            queue=pb.queue,
+            started=_from_timestamp(pb.start_time),
+            deadline=_from_timestamp(pb.deadline),
+        )
+    except (DecodeError, OverflowError) as error:
+        raise UndecodableError(f"not a WorkerInfo: {error}") from error
+
+
+def encode_scheduler_entry(entry: SchedulerEntry) -> bytes:
+    encoded: bytes = SchedulerEntryPb(
+        id=entry.id,
+        spec=entry.spec,
+        task_type=entry.task.type,
+        task_payload=entry.task.payload,
+        enqueue_options=option_texts(entry.options),
+        next_enqueue_time=_timestamp(entry.next or _GO_ZERO),
+        prev_enqueue_time=_timestamp(entry.prev or _GO_ZERO),
+        asyncq_name=entry.name,
+    ).SerializeToString()
+    return encoded
+
+
+def decode_scheduler_entry(data: bytes) -> SchedulerEntry:
+    """Raises `UndecodableError`."""
+    try:
+        pb = SchedulerEntryPb.FromString(data)
+        return SchedulerEntry(
+            id=pb.id,
+            name=pb.asyncq_name,
+            spec=pb.spec,
+            task=Task.stored(pb.task_type, pb.task_payload, {}),
+            options=read_option_texts(pb.enqueue_options),
+            next=_unless_zero(pb.next_enqueue_time),
+            prev=_unless_zero(pb.prev_enqueue_time),
+        )
+    except (DecodeError, OverflowError) as error:
+        raise UndecodableError(f"not a SchedulerEntry: {error}") from error
+
+
+def encode_enqueue_event(event: EnqueueEvent) -> bytes:
+    encoded: bytes = SchedulerEnqueueEventPb(
+        task_id=event.task_id, enqueue_time=_timestamp(event.enqueued_at)
+    ).SerializeToString()
+    return encoded
+
+
+def decode_enqueue_event(data: bytes) -> EnqueueEvent:
+    """Raises `UndecodableError`."""
+    try:
+        pb = SchedulerEnqueueEventPb.FromString(data)
+        return EnqueueEvent(task_id=pb.task_id, enqueued_at=_from_timestamp(pb.enqueue_time))
+    except (DecodeError, OverflowError) as error:
+        raise UndecodableError(f"not a SchedulerEnqueueEvent: {error}") from error
+
+
+def task_info(
+    message: TaskMessage,
+    state: TaskState,
+    *,
+    next_process_at: float | None = None,
+    result: bytes | None = None,
+    is_orphaned: bool = False,
+) -> TaskInfo:
+    """A stored message and what stands around it, for people. `next_process_at` in Unix seconds."""
+    return TaskInfo(
+        id=message.id,
+        queue=message.queue,
+        type=message.type,
+        payload=message.payload,
+        headers=message.headers,
+        state=state,
+        max_retry=message.retry,
+        retried=message.retried,
+        last_error=message.error_msg,
+        last_failed_at=_moment(message.last_failed_at),
+        timeout=_length(message.timeout) if message.timeout else None,
+        deadline=_moment(message.deadline),
+        group=message.group_key,
+        next_process_at=_moment(next_process_at),
+        is_orphaned=is_orphaned,
+        retention=_length(message.retention),
+        completed_at=_moment(message.completed_at),
+        result=result or None,
+    )
+
+
+def id_text(raw: bytes) -> str:
+    """An id as text. Foreign ones need not be UTF-8: `id_bytes` gives back the same bytes."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def id_bytes(text: str) -> bytes:
+    """The bytes of an id from `id_text`."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def valid_text(text: str) -> str:
+    """`text` with what UTF-8 cannot hold (lone surrogates) replaced by U+FFFD."""
+    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
+
+
+def _moment(unix_s: float | None) -> datetime | None:
+    if not unix_s:
+        return None
+    # What no calendar has, a foreign producer may still have written.
+    return _EPOCH + timedelta(seconds=min(max(unix_s, _FIRST_S), _LAST_S))
+
+
+def _length(seconds: int) -> timedelta:
+    return timedelta(seconds=min(max(seconds, -_LAST_S), _LAST_S))
+
+
+def _from_timestamp(pb: Any) -> datetime:
+    return _EPOCH + timedelta(seconds=pb.seconds, microseconds=pb.nanos // 1000)
+
+
+def _unless_zero(pb: Any) -> datetime | None:
+    at = _from_timestamp(pb)
+    return None if at == _GO_ZERO else at
+
+
+def _timestamp(at: datetime) -> dict[str, Any]:
+    # Not through float seconds, which cannot hold today's microseconds exactly.
+    since = at - _EPOCH
+    return {
+        "seconds": since // timedelta(seconds=1),
+        "nanos": (since % timedelta(seconds=1)) // timedelta(microseconds=1) * 1000,
+    }

@@ -1,0 +1,90 @@
+"""What is said to Redis again, and to whom: the only place that decides it.
+
+A conversation is a generator. It yields what to send and is given the replies, so that the
+asynchronous `Connection` and the blocking one of a thread behave alike. Nothing is sent
+again after a lost connection: only the caller knows whether that is harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ..errors import RedisReplyError, RedisUnavailableError
+from .line import Reply, pack
+from .scripts import Script
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One thing to say: a script, or a plain command (then `args` is all of it)."""
+
+    script: Script | None
+    keys: Sequence[str | bytes]
+    args: Sequence[str | bytes | int | float]
+
+    @classmethod
+    def of(
+        cls,
+        script: Script,
+        keys: Sequence[str | bytes] = (),
+        args: Sequence[str | bytes | int | float] = (),
+    ) -> Call:
+        """Run `script`; in a cluster where its first key is."""
+        return cls(script, keys, args)
+
+    @classmethod
+    def command(cls, name: str, *args: str | bytes | int | float) -> Call:
+        """A plain command; in a cluster it goes where its first argument is as a key."""
+        first = args[0] if args else None
+        return cls(None, (first,) if isinstance(first, str | bytes) else (), (name, *args))
+
+    def packed(self) -> bytes:
+        if self.script is None:
+            return pack(*self.args)
+        return pack("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
+
+    def packed_whole(self) -> bytes:
+        """The same with the script's source, for a Redis that does not know it yet."""
+        if self.script is None:
+            return pack(*self.args)
+        return pack("EVAL", self.script.source, len(self.keys), *self.keys, *self.args)
+
+
+def unknown_script(call: Call, reply: Reply) -> bool:
+    """Redis forgets scripts when it restarts; nothing was executed."""
+    return (
+        call.script is not None and isinstance(reply, RedisReplyError) and reply.code == "NOSCRIPT"
+    )
+
+
+Conversation: TypeAlias = Generator[list[bytes], "list[Reply] | RedisUnavailableError", list[Reply]]
+
+
+def with_one(calls: Sequence[Call]) -> Conversation:
+    """The conversation with one Redis: all calls, then those whose script it did not know.
+
+    It is given the error where there are no replies, and raises it: once anything was answered
+    always as `sent`.
+    """
+    replies = yield [call.packed() for call in calls]
+    if isinstance(replies, RedisUnavailableError):
+        raise replies
+    unknown: list[int] = []
+    for n, reply in enumerate(replies):
+        if type(reply) is RedisReplyError:
+            if unknown_script(calls[n], reply):
+                unknown.append(n)
+            elif reply.code == "MOVED":
+                replies[n] = RedisReplyError(f"{reply.text} ({_CLUSTER_HINT})")
+    if unknown:
+        again = yield [calls[n].packed_whole() for n in unknown]
+        if isinstance(again, RedisUnavailableError):
+            raise RedisUnavailableError(again.where, again.reason, sent=True) from again
+        for n, reply in zip(unknown, again, strict=True):
+            replies[n] = reply
+    return replies
+
+
+_CLUSTER_HINT = "this Redis is a node of a cluster: use redis-cluster://host:port"

@@ -1,0 +1,7 @@
+-- Lists the keys of servers, workers or schedulers that are alive, and forgets those that are not.
+--
+-- KEYS[1] asynq:servers, asynq:workers or asynq:schedulers
+-- ARGV[1] now, Unix s
+-- Returns key names.
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1] - 1)
+return redis.call('ZRANGEBYSCORE', KEYS[1], ARGV[1], '+inf')

@@ -1,0 +1,81 @@
+"""How an attempt ended, as values: each kind has a constructor that cannot be wrong.
+
+What they do to the message is asynq's (wire format, section 6); `now` is Unix seconds by the
+worker's clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from .message import Leased, TaskMessage, Unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Succeeded, or revoked: the task is deleted."""
+
+    leased: Leased
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """Succeeded, and is kept for its retention with its result."""
+
+    leased: Leased
+    message: TaskMessage
+    result: bytes
+    """Empty leaves what was written while it ran."""
+
+    @classmethod
+    def at(cls, leased: Leased, result: bytes, now: float) -> Completed:
+        return cls(leased, replace(leased.message, completed_at=int(now)), result)
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """Failed, and is tried again after `delay_s`."""
+
+    leased: Leased
+    message: TaskMessage
+    delay_s: float
+    is_failure: bool
+
+    @classmethod
+    def after(
+        cls, leased: Leased, error_text: str, now: float, delay_s: float, *, is_failure: bool
+    ) -> Retried:
+        message = leased.message
+        retried = message.retried + 1 if is_failure else message.retried
+        failed = replace(message, retried=retried, error_msg=error_text, last_failed_at=int(now))
+        return cls(leased, failed, delay_s, is_failure)
+
+
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """Failed for good: kept where a person can see it."""
+
+    leased: Leased
+    message: TaskMessage
+
+    @classmethod
+    def because(cls, leased: Leased, error_text: str, now: float) -> Archived:
+        failed = replace(leased.message, error_msg=error_text, last_failed_at=int(now))
+        return cls(leased, failed)
+
+
+@dataclass(frozen=True, slots=True)
+class Requeued:
+    """Given back at the head of its queue, as if it had not been taken."""
+
+    leased: Leased
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """Could not be read: set aside among the archived, as it is, with the reason."""
+
+    unreadable: Unreadable
+
+
+Outcome = Done | Completed | Retried | Archived | Requeued | Parked

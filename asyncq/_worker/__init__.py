@@ -1,0 +1,1 @@
+"""The coroutines of a running server, one file each."""

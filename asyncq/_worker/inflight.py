@@ -1,0 +1,107 @@
+"""What this server holds now: every task from its dequeue until its outcome is written."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Iterable
+from datetime import datetime
+from enum import Enum
+
+from .._broker.message import Leased, TaskMessage
+
+
+class Ending(Enum):
+    """Why a running task was cancelled. The first reason stands."""
+
+    TIMEOUT = "its time-out or deadline passed"
+    CANCELLED = "it was cancelled"
+    LEASE_LOST = "its lease was lost"
+    SHUTDOWN = "the server shuts down"
+
+
+class Running:
+    """One attempt. Owned by the event loop; the guard thread reads it, and moves the lease
+    while the loop is blocked."""
+
+    __slots__ = (
+        "begun",
+        "context",
+        "deadline",
+        "decided",
+        "ending",
+        "handled",
+        "lease_until",
+        "leased",
+        "started",
+        "task",
+        "timer",
+    )  # fmt: skip
+
+    def __init__(self, leased: Leased, started: datetime, deadline: float) -> None:
+        self.leased = leased
+        self.started = started
+        self.deadline = deadline
+        """Unix seconds, by the worker's clock."""
+        self.lease_until = leased.lease_until
+        """By `time.monotonic()`."""
+        self.context = contextvars.Context()
+        """In which the handler runs, and whatever is called about this attempt."""
+        self.task: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.ending: Ending | None = None
+        self.begun = False
+        self.handled = False
+        """Whether the handler has ended, or is not waited for any more: the slot is free."""
+        self.decided = False
+        """Whether the outcome is the settler's."""
+
+    @property
+    def message(self) -> TaskMessage:
+        return self.leased.message
+
+    def __repr__(self) -> str:
+        return f"task {self.message.type!r} {self.message.id} of queue {self.message.queue!r}"
+
+    def log_fields(self) -> dict[str, object]:
+        """For `extra=` of log calls."""
+        message = self.message
+        return {
+            "task_id": message.id,
+            "task_type": message.type,
+            "queue": message.queue,
+            "attempt": message.retried + 1,
+        }
+
+
+class Inflight:
+    """All attempts of this server. Changed by the event loop only."""
+
+    def __init__(self) -> None:
+        self._running: dict[tuple[str, str], Running] = {}
+
+    def add(self, running: Running) -> None:
+        self._running[running.message.queue, running.message.id] = running
+
+    def remove(self, running: Running) -> None:
+        key = (running.message.queue, running.message.id)
+        if self._running.get(key) is running:
+            del self._running[key]
+
+    def all(self) -> list[Running]:
+        """A copy, made in one step of the interpreter: the guard thread calls this too."""
+        return list(self._running.values())
+
+    def with_id(self, task_id: str) -> list[Running]:
+        """The attempts at tasks with this id, of whatever queue."""
+        return [running for running in self.all() if running.message.id == task_id]
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+
+def by_queue(attempts: Iterable[Running]) -> dict[str, list[Running]]:
+    queues: dict[str, list[Running]] = {}
+    for running in attempts:
+        queues.setdefault(running.message.queue, []).append(running)
+    return queues

@@ -1,0 +1,1 @@
+"""The command line: a user of the public names, like any other program."""

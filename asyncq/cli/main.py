@@ -1,0 +1,71 @@
+"""`asyncq`: the table of commands.
+
+A command is a module here with one function. To add one, import it and add a line below. For
+the sake of `asyncq --help` such a module imports nothing heavy at its top: what it needs to do
+its work, it imports inside the function.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from asyncq import __version__
+
+from .demo import demo
+from .failure import CommandError
+from .scheduler import scheduler
+from .worker import worker
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # so that paragraphs are filled
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command(short_help="Run the tasks of a program.")(worker)
+app.command(short_help="Enqueue tasks when they are due.")(scheduler)
+app.command(short_help="See it work, in about ten seconds.")(demo)
+
+
+def main() -> None:
+    """Runs the command of `sys.argv` and exits with its status."""
+    try:
+        app(prog_name="asyncq")
+    except CommandError as error:
+        _explain(error)
+        sys.exit(error.status)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"asyncq {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _asyncq(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Distributed tasks on Redis."""
+
+
+def _explain(error: CommandError) -> None:
+    """On stderr, or as a log line where the logs were asked for as JSON."""
+    from .logs import is_json  # noqa: PLC0415 - `asyncq --help` does without
+
+    if is_json():
+        logging.getLogger("asyncq").critical(
+            "%s", error, extra={"exception": error.traceback} if error.traceback else None
+        )
+    else:
+        print(f"{error.traceback}error: {error}", file=sys.stderr)

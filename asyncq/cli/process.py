@@ -1,0 +1,131 @@
+"""One worker process: from the target to its exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from asyncq import RedisReplyError, RedisUnavailableError, Server
+
+from . import leaving, logs
+from .banner import announce
+from .failure import Exit
+from .reach import wait_for_redis
+from .settings import WorkerSettings, make_server
+from .supervised import Supervised
+from .target import load_target
+
+_log = logging.getLogger("asyncq")
+
+
+def run_worker(settings: WorkerSettings, supervised: Supervised | None) -> int:
+    """Runs the target until it is told to stop; the exit status.
+
+    Raises `CommandError` if it cannot run at all.
+    """
+    logs.configure(
+        settings.log_format,
+        settings.log_level or logs.LogLevel.INFO,
+        process=supervised.number if supervised else 0,
+    )
+    if settings.redis:
+        # So that a Server without an address, and a Client in a handler, mean the same Redis.
+        os.environ["ASYNCQ_REDIS_URL"] = settings.redis
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What handlers print is read beside the logs, also where it goes through a pipe.
+        sys.stdout.reconfigure(line_buffering=True)
+    signal.signal(signal.SIGTERM, interrupt)
+    if supervised:
+        supervised.leave_when_orphaned()
+    try:
+        value = load_target(settings.target)
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            return runner.run(_work(value, settings, supervised))
+    except KeyboardInterrupt:
+        return Exit.OK  # told to leave before there was anything to finish
+
+
+def interrupt(number: int, frame: object) -> None:
+    """The handler of TERM before there is an event loop."""
+    raise KeyboardInterrupt
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes the event loop: uvloop where there is one."""
+    if sys.platform == "win32":
+        return None
+    import uvloop  # noqa: PLC0415 - does not exist on Windows
+
+    return uvloop.new_event_loop
+
+
+async def _work(value: object, settings: WorkerSettings, supervised: Supervised | None) -> int:
+    stopped = cancel_on_signal()
+    try:
+        server, client = await make_server(value, settings)
+        async with client:
+            if settings.log_level is None and server.config.log_level is not None:
+                logs.set_level(server.config.log_level)
+            if supervised is None or supervised.announces:
+                announce(server, settings.target, settings.processes)
+            await wait_for_redis(client, settings.connect_timeout)
+            if server.redis is not client:
+                await client.aclose()  # it was only there to knock
+            if supervised:
+                supervised.report_ready()
+            status = await _run(server)
+    except asyncio.CancelledError:
+        if not stopped:
+            raise
+        return Exit.OK
+    await _leave(server, status)
+    return status
+
+
+def cancel_on_signal() -> list[signal.Signals]:
+    """Until the server has handlers of its own, a signal to stop ends this task.
+
+    The list that is returned holds the signal then.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    stopped: list[signal.Signals] = []
+
+    def stop(number: signal.Signals) -> None:
+        stopped.append(number)
+        if task is not None:
+            task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if sys.platform != "win32":
+            loop.add_signal_handler(number, stop, number)
+    return stopped
+
+
+async def _run(server: Server) -> int:
+    try:
+        await server.run(exit_if_blocked=True)
+    except (RedisUnavailableError, RedisReplyError) as error:
+        _log.critical("%s", error)
+        return Exit.NO_REDIS
+    except Exception:  # noqa: BLE001 - whatever it is, it is logged and the process ends
+        _log.critical("the worker failed", exc_info=True)
+        return Exit.FAILED
+    return Exit.OK
+
+
+async def _leave(server: Server, status: int) -> None:
+    """Returns if the process can end in an orderly way."""
+    threads: list[Any] = list(server.abandoned_threads())
+    running = [
+        f"the handler of {call.what}{leaving.place_of_thread(call.thread_id)}" for call in threads
+    ]
+    running += await leaving.stop_leftovers()
+    if running:
+        leaving.leave_at_once(running, status)
+    leaving.exit_within(leaving.EXIT_S, status)

@@ -1,0 +1,233 @@
+"""`Client`: enqueues tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar, overload
+from uuid import uuid4
+
+from typing_extensions import Unpack
+
+from ._broker import keys
+from ._broker.address import RedisSource as ForeignSource
+from ._broker.arguments import NewTask
+from ._broker.broker import Broker, Enqueued
+from ._broker.codec import task_info
+from ._broker.completion import Completions
+from ._broker.connection import Connection
+from ._broker.message import TaskMessage
+from ._broker.task_lists import TaskLists
+from ._clock import Clock
+from .errors import EnqueueManyError, InvalidResultError, TaskFailedError
+from .info import TaskInfo
+from .options import Duration, EnqueueOptions, Options, compose, seconds
+from .task import Task, TaskState
+
+T = TypeVar("T")
+
+
+class Client:
+    """Enqueues tasks. Safe for any number of coroutines of one event loop at a time.
+
+    `redis` is a URL, a `redis.asyncio` client (read for its address, left alone), or another
+    `Client` (its connections are shared and stay its own). Without it `ASYNCQ_REDIS_URL`, then
+    `REDIS_URL` is used. Nothing is said to Redis before the first call.
+
+    Use it as `async with Client(url) as client:`, or call `aclose` when done.
+
+    Raises `RedisNotConfiguredError` if nobody says where Redis is, `ValueError` for a URL that
+    cannot be read, `TypeError` for anything else, such as a synchronous client.
+    """
+
+    def __init__(self, redis: RedisSource | None = None, *, _clock: Clock | None = None) -> None:
+        self._connection = Connection.open(connection_source(redis))
+        self._clock = _clock or Clock()
+        self._broker = Broker(self._connection, self._clock)
+        task_lists = TaskLists(self._connection, self._clock)
+        self._completions = Completions(self._connection, task_lists)
+
+    @property
+    def where(self) -> str:
+        """The address of Redis, without secrets."""
+        return self._connection.where
+
+    async def enqueue(self, task: Task, **options: Unpack[EnqueueOptions]) -> TaskInfo:
+        """Enqueue one task; `options` override those of the task.
+
+        When it returns, Redis has the task. After a lost connection it is sent again for about
+        two seconds, and recognises itself.
+
+        Raises `DuplicateTaskError` (uniqueness), `TaskIdConflictError` (`task_id=`),
+        `RedisUnavailableError` (not enqueued), `OutcomeUnknownError` (perhaps enqueued),
+        `RedisReplyError` (refused by Redis), `TypeError` and `ValueError` (wrong options).
+        """
+        new = self._new_task(task, options)
+        (answer,) = await self._broker.enqueue([new])
+        result = self._result(new, answer)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    @overload
+    async def enqueue_many(
+        self,
+        tasks: Iterable[Task],
+        *,
+        return_exceptions: Literal[False] = False,
+        **options: Unpack[EnqueueOptions],
+    ) -> list[TaskInfo]: ...
+    @overload
+    async def enqueue_many(
+        self,
+        tasks: Iterable[Task],
+        *,
+        return_exceptions: bool,
+        **options: Unpack[EnqueueOptions],
+    ) -> list[TaskInfo | Exception]: ...
+    async def enqueue_many(
+        self,
+        tasks: Iterable[Task],
+        *,
+        return_exceptions: bool = False,
+        **options: Unpack[EnqueueOptions],
+    ) -> Sequence[TaskInfo | Exception]:
+        """Enqueue many tasks, a few hundred in a round trip; the result lines up with `tasks`.
+
+        Every task is tried, whatever becomes of the others. If any failed, `EnqueueManyError`
+        is raised, whose `.results` has the `TaskInfo` or the error of each; with
+        `return_exceptions` that list is returned instead. Errors are those of `enqueue`.
+        """
+        composed = [self._try_new_task(task, options) for task in tasks]
+        answers = iter(
+            await self._broker.enqueue([new for new in composed if isinstance(new, NewTask)])
+        )
+        results = [
+            self._result(new, next(answers)) if isinstance(new, NewTask) else new
+            for new in composed
+        ]
+        if not return_exceptions and any(isinstance(result, Exception) for result in results):
+            raise EnqueueManyError(results)
+        return results
+
+    async def wait(self, info: TaskInfo, *, timeout: Duration | None = None) -> TaskInfo:
+        """Return the task as it ended: completed, or archived after its last failure.
+
+        A task is kept after its success only with `retention=`; without it there is nothing to
+        wait for. Told at once where an asyncq worker finishes the task, found within a second
+        where another does. Lost connections are made again for about ten seconds.
+
+        Raises `TimeoutError` after `timeout` seconds, `ValueError` for a task without retention,
+        `TaskNotFoundError` when the task is gone (its retention ran out, or somebody deleted it),
+        and `RedisError`.
+        """
+        if not info.retention:
+            raise ValueError(
+                f"task {info.id!r} cannot be waited for: it is deleted when it succeeds;"
+                " enqueue it with retention="
+            )
+        limit = None if timeout is None else seconds("timeout", timeout)
+        return await self._completions.wait(info.queue, info.id, limit)
+
+    @overload
+    async def result(
+        self, info: TaskInfo, model: type[T], *, timeout: Duration | None = None
+    ) -> T: ...
+    @overload
+    async def result(
+        self, info: TaskInfo, model: Any, *, timeout: Duration | None = None
+    ) -> Any: ...
+    async def result(self, info: TaskInfo, model: Any, *, timeout: Duration | None = None) -> Any:
+        """Wait for the task and return its result as a value of type `model`: a class, or any
+        annotation pydantic knows, such as `int | None`.
+
+        Raises what `wait` raises, `TaskFailedError` if the task was archived, and
+        `InvalidPayloadError` if the result does not parse.
+        """
+        ended = await self.wait(info, timeout=timeout)
+        if ended.state is TaskState.ARCHIVED:
+            raise TaskFailedError(ended.queue, ended.id, ended.last_error)
+        return ended.parse_result(model)
+
+    async def ping(self) -> None:
+        """Return if Redis answers. Raises `RedisUnavailableError` or `RedisReplyError`."""
+        await self._connection.ping()
+
+    async def aclose(self) -> None:
+        """Close the connections. Safe to call again; connections that are shared stay open."""
+        await self._completions.aclose()
+        await self._connection.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"<Client of {self.where}>"
+
+    def _try_new_task(self, task: Task, options: EnqueueOptions) -> NewTask | Exception:
+        try:
+            return self._new_task(task, options)
+        except (TypeError, ValueError, InvalidResultError) as error:
+            return error
+
+    def _new_task(self, task: Task, options: EnqueueOptions) -> NewTask:
+        if not isinstance(task, Task):
+            raise TypeError(
+                f"enqueue takes a Task, got {task!r}; write Task('some:type', payload),"
+                " or call your TaskType with its payload"
+            )
+        return new_task(task, compose(task.options, options))
+
+    def _result(self, new: NewTask, answer: Enqueued | Exception) -> TaskInfo | Exception:
+        if isinstance(answer, Exception):
+            return answer
+        due = answer.due_ms / 1000
+        if answer.state is TaskState.PENDING:
+            due = self._clock.now()
+        return task_info(new.message, answer.state, next_process_at=due or None)
+
+
+RedisSource = ForeignSource | Client
+"""What says where Redis is: a URL, a `redis.asyncio` client, or a `Client` to share."""
+
+
+def connection_source(source: RedisSource | None) -> ForeignSource | Connection | None:
+    """What `Connection.open` takes: the connection of a `Client`, else the source itself."""
+    return source._connection if isinstance(source, Client) else source
+
+
+def new_task(task: Task, options: Options) -> NewTask:
+    """The record and the conditions of a task to enqueue."""
+    lock = ""
+    if options.unique_s:
+        payload = task.payload if task.has_payload else None
+        what = payload if options.unique_key is None else options.unique_key
+        lock = keys.unique(options.queue, task.type, what)
+    message = TaskMessage(
+        type=task.type,
+        id=options.task_id or str(uuid4()),
+        queue=options.queue,
+        payload=task.payload,
+        headers=task.headers,
+        retry=options.max_retry,
+        timeout=options.timeout_s,
+        deadline=options.deadline_s,
+        unique_key=lock,
+        group_key=options.group,
+        retention=options.retention_s,
+    )
+    return NewTask(
+        message,
+        own_id=options.task_id is None,
+        unique_s=options.unique_s,
+        process_at_ms=options.process_at_ms,
+        process_in_ms=options.process_in_ms,
+    )

@@ -1,0 +1,1 @@
+"""asyncq and the Go original on one Redis, in processes of both languages."""

@@ -1,0 +1,215 @@
+"""Several real servers that belong together: a cluster, and a master with its sentinel."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from redis_servers import RedisServer
+
+SLOTS = 16384
+
+
+def say(server: RedisServer, *command: str | int) -> Any:
+    """One command to one server, blocking; its reply as it came, as text."""
+    with redis.Redis(
+        unix_socket_path=str(server.socket),
+        decode_responses=True,
+        protocol=2,
+        retry=Retry(NoBackoff(), 0),
+    ) as client:
+        client.response_callbacks.clear()
+        return client.execute_command(*command)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(what: str, happened: Callable[[], object]) -> None:
+    """Returns when `happened()` is true; it may fail with a Redis error on the way."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            if happened():
+                return
+        except redis.RedisError:
+            pass
+        time.sleep(0.01)
+    raise AssertionError(f"waited in vain until {what}")
+
+
+@dataclass
+class RedisCluster:
+    """Three masters without replicas, a third of the slots each."""
+
+    nodes: list[RedisServer]
+
+    @property
+    def url(self) -> str:
+        return "redis-cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+
+    def owner(self, key: str) -> RedisServer:
+        slot = say(self.nodes[0], "CLUSTER", "KEYSLOT", key)
+        return self.nodes[_owner_of(slot)]
+
+    def keys_by_node(self, count: int = 1) -> list[list[str]]:
+        """For each node so many keys that it has."""
+        found: list[list[str]] = [[] for _ in self.nodes]
+        n = 0
+        while any(len(keys) < count for keys in found):
+            key = f"key-{n}-{time.monotonic_ns()}"
+            owner = self.nodes.index(self.owner(key))
+            if len(found[owner]) < count:
+                found[owner].append(key)
+            n += 1
+        return found
+
+    def id_of(self, node: RedisServer) -> str:
+        name: str = say(node, "CLUSTER", "MYID")
+        return name
+
+    def move_slot(self, key: str, to: RedisServer) -> None:
+        """Give the slot of `key`, which must be empty, to another node."""
+        slot = say(to, "CLUSTER", "KEYSLOT", key)
+        for node in [to, *(n for n in self.nodes if n is not to)]:
+            say(node, "CLUSTER", "SETSLOT", slot, "NODE", self.id_of(to))
+
+    def take_all_slots(self, of: RedisServer, to: RedisServer) -> None:
+        """Give all slots of a node, which must be empty, to another."""
+        n = self.nodes.index(of)
+        slots = (n * SLOTS // 3, (n + 1) * SLOTS // 3 - 1)
+        for node in self.nodes:
+            say(node, "CLUSTER", "DELSLOTSRANGE", *slots)
+        say(to, "CLUSTER", "ADDSLOTSRANGE", *slots)
+        wait_until("all nodes know", lambda: all(_complete(node) for node in self.nodes))
+
+
+def _owner_of(slot: int) -> int:
+    return next(n for n in range(3) if slot < (n + 1) * SLOTS // 3)
+
+
+@contextmanager
+def redis_cluster(variant: str | None = None) -> Generator[RedisCluster]:
+    with ExitStack() as stack:
+        nodes = [stack.enter_context(_cluster_node(variant)) for _ in range(3)]
+        for n, node in enumerate(nodes):
+            first, last = n * SLOTS // 3, (n + 1) * SLOTS // 3 - 1
+            # An epoch of its own for each spares them the time to agree on one.
+            say(node, "CLUSTER", "SET-CONFIG-EPOCH", n + 1)
+            say(node, "CLUSTER", "ADDSLOTSRANGE", first, last)
+        for node in nodes[1:]:
+            say(nodes[0], "CLUSTER", "MEET", "127.0.0.1", node.port, _bus_port(node))
+        wait_until("the cluster is complete", lambda: all(_complete(node) for node in nodes))
+        yield RedisCluster(nodes)
+
+
+def _cluster_node(variant: str | None) -> RedisServer:
+    settings = {
+        "cluster-enabled": "yes",
+        "cluster-port": str(free_port()),
+        "cluster-node-timeout": "2000",
+        # A node that died must not stop the others.
+        "cluster-require-full-coverage": "no",
+    }
+    args = [arg for name, value in settings.items() for arg in (f"--{name}", value)]
+    return RedisServer(variant, tcp=True, args=args)
+
+
+def _bus_port(node: RedisServer) -> int:
+    return int(say(node, "CONFIG", "GET", "cluster-port")[1])
+
+
+def _complete(node: RedisServer) -> bool:
+    info: str = say(node, "CLUSTER", "INFO")
+    return "cluster_state:ok" in info and f"cluster_slots_ok:{SLOTS}" in info
+
+
+class _Sentinel(RedisServer):
+    """A server that runs as a sentinel: it wants a file instead of arguments."""
+
+    def __init__(self, variant: str | None, master: RedisServer, password: str) -> None:
+        super().__init__(variant, tcp=True)
+        conf = self.directory / "sentinel.conf"
+        conf.write_text(
+            f"port {self.port}\n"
+            f"bind 127.0.0.1\n"
+            f"unixsocket {self.socket}\n"
+            f"dir {self.directory}\n"
+            f"sentinel monitor mymaster 127.0.0.1 {master.port} 1\n"
+            f"sentinel down-after-milliseconds mymaster 300\n"
+            f"sentinel failover-timeout mymaster 3000\n"
+        )
+        self.password = password
+        self._args = [str(conf), "--sentinel"]
+
+    def start(self) -> None:
+        super().start()
+        # It looks at its servers ten times a second instead of every ten.
+        say(self, "SENTINEL", "DEBUG", "INFO-PERIOD", 100, "PUBLISH-PERIOD", 100)
+        # Only now: the question whether it answers is asked without a password.
+        say(self, "ACL", "SETUSER", "default", "resetpass", f">{self.password}")
+
+
+@dataclass
+class RedisWithSentinel:
+    """A master, a replica of it, and a sentinel whose password is `password`."""
+
+    servers: list[RedisServer]
+    sentinel: RedisServer
+    password: str
+
+    @property
+    def url(self) -> str:
+        return f"redis-sentinel://:{self.password}@127.0.0.1:{self.sentinel.port}"
+
+    @property
+    def master(self) -> RedisServer:
+        """The server that takes writes now."""
+        return next(s for s in self.servers if say(s, "ROLE")[0] == "master")
+
+    def fail_over(self) -> None:
+        """Asks the sentinel for another master and returns when it is one."""
+        before = self.master
+        other = next(s for s in self.servers if s is not before)
+        wait_until("the sentinel agrees", lambda: self._ask("SENTINEL", "FAILOVER", "mymaster"))
+        wait_until("the replica is the master", lambda: say(other, "ROLE")[0] == "master")
+        wait_until("the old master is a replica", lambda: say(before, "ROLE")[0] == "slave")
+        wait_until("the sentinel says so", lambda: self._named() == other.port)
+
+    def _named(self) -> int:
+        return int(self._ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster")[1])
+
+    def _ask(self, *command: str) -> Any:
+        with redis.Redis(
+            port=self.sentinel.port, password=self.password, decode_responses=True
+        ) as client:
+            return client.execute_command(*command)
+
+
+@contextmanager
+def redis_with_sentinel(variant: str | None = None) -> Generator[RedisWithSentinel]:
+    with ExitStack() as stack:
+        args = ["--repl-diskless-sync-delay", "0"]
+        servers = [stack.enter_context(RedisServer(variant, tcp=True, args=args)) for _ in "ab"]
+        master, replica = servers
+        say(replica, "REPLICAOF", "127.0.0.1", master.port)
+        wait_until("the replica is in step", lambda: say(replica, "ROLE")[3] == "connected")
+        sentinel = _Sentinel(variant, master, "outer")
+        stack.enter_context(sentinel)
+        both = RedisWithSentinel(servers, sentinel, "outer")
+        wait_until(
+            "the sentinel knows the replica",
+            lambda: both._ask("SENTINEL", "REPLICAS", "mymaster"),
+        )
+        yield both

@@ -1,0 +1,175 @@
+"""What README and docs say is so: their programs run and check, their commands and links exist.
+
+A Python block whose first line is a comment with a file name is that file; those of one page
+stand in one directory.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+from commands import Command
+from redis.asyncio import Redis
+from redis_servers import RedisServer
+from typer.core import TyperGroup
+from waiting import until
+
+from asyncq.cli.main import app
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+
+
+@pytest.fixture
+def redis_server(start_redis: Callable[..., RedisServer]) -> RedisServer:
+    """A server of one's own: these tests look at all servers that are listed in Redis."""
+    return start_redis()
+
+
+def programs(page: str) -> dict[str, str]:
+    """The Python blocks of a page, by file name."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(), re.M | re.S)
+    found = {}
+    for block in blocks:
+        first = block.partition("\n")[0]
+        assert re.fullmatch(r"# \w+\.py", first), f"{page}: name the file in line 1, not {first!r}"
+        found[first.removeprefix("# ")] = block
+    return found
+
+
+def write_programs(page: str, directory: Path) -> None:
+    for name, text in programs(page).items():
+        (directory / name).write_text(text)
+
+
+def commands(page: str) -> list[str]:
+    """Lines of shell blocks, indented or fenced, and commands inside sentences."""
+    text = (ROOT / page).read_text()
+    fenced = re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
+    lines = [line for block in fenced for line in block.splitlines()]
+    lines += re.findall(r"^    (python .*|asyncq .*)$", text, re.M)
+    lines += re.findall(r"`((?:python|asyncq) [^`\n]+)`", text)
+    return [part for line in lines for part in line.split(" && ")]
+
+
+# Programs
+
+
+async def test_readme_does_what_it_says(tmp_path: Path, redis_url: str, redis: Redis) -> None:
+    write_programs("README.md", tmp_path)
+    produce = tmp_path / "produce.py"
+    produce.write_text(produce.read_text().replace("embedded://", redis_url))
+    with Command("worker", "tasks:mux", "--redis", redis_url, cwd=tmp_path) as worker:
+        await until(lambda: redis.zcard("asynq:servers"), "the worker starts")
+        run_program(tmp_path, "produce.py", redis_url)
+        worker.wait_for("delivering welcome to user 42")
+        worker.wait_for("delivering tips to user 42")
+
+
+async def test_start_page_does_what_it_says(tmp_path: Path, redis_url: str) -> None:
+    write_programs("docs/start.md", tmp_path)
+    said = run_program(tmp_path, "produce.py", redis_url)
+    assert "a unique task 'image:resize' is already waiting" in said
+    assert "5 more, in one round trip" in said
+    with Command("worker", "server:make_server", "--redis", redis_url, cwd=tmp_path) as worker:
+        worker.wait_for("handles +image:resize")
+
+
+def run_program(directory: Path, name: str, redis_url: str) -> str:
+    done = subprocess.run(
+        [sys.executable, name],
+        cwd=directory,
+        env={**os.environ, "ASYNCQ_REDIS_URL": redis_url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,  # what it printed tells more
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_programs_are_correctly_typed(tmp_path: Path) -> None:
+    for page in NAMES:  # one after the other, since the first run reads all of asyncq for the rest
+        directory = tmp_path / page.replace("/", "-")
+        directory.mkdir()
+        write_programs(page, directory)
+        if not programs(page):
+            continue
+        done = subprocess.run(
+            [sys.executable, "-m", "mypy", "--strict", f"--cache-dir={tmp_path}", "."],
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, f"{page}: {done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize("name", ["web", "work", "together"])
+def test_programs_of_the_fastapi_page_can_be_imported(name: str, tmp_path: Path) -> None:
+    write_programs("docs/how-to/fastapi.md", tmp_path)
+    subprocess.run([sys.executable, "-c", f"import {name}"], cwd=tmp_path, check=True, timeout=60)
+
+
+# Commands
+
+
+@pytest.mark.parametrize(
+    ("page", "line"), [(page, line) for page in NAMES for line in commands(page)]
+)
+def test_command_exists(page: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    match shlex.split(line):
+        case ["asyncq", *arguments]:
+            parse(arguments)
+        case ["python", "-m", "nox", "-s", session, *_]:
+            assert session in sessions()
+        case ["python", "-m", "pip", "install", *packages]:
+            assert set(packages) <= {"nox", ".[embedded]"}
+        case ["python", script, *_]:
+            assert (ROOT / script).is_file()
+        case other:
+            pytest.fail(f"what is {other}? teach this test")
+
+
+def parse(arguments: list[str]) -> None:
+    """As the command line does, without running anything."""
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    name, *rest = arguments
+    if name == "--help":
+        return
+    command = group.commands[name]
+    if "--help" not in rest:
+        command.make_context(name, rest)
+
+
+def sessions() -> set[str]:
+    tree = ast.parse((ROOT / "noxfile.py").read_text())
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize("page", NAMES)
+def test_links_to_files_lead_somewhere(page: str) -> None:
+    for link in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
+        if "://" not in link:
+            assert ((ROOT / page).parent / link).exists(), link
+
+
+def test_every_benchmark_that_the_readme_names_exists_and_the_other_way_round() -> None:
+    text = (ROOT / "README.md").read_text()
+    for script in (ROOT / "benchmarks").glob("*.py"):
+        if "__main__" in script.read_text():
+            assert script.name in text
