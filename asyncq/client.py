@@ -12,11 +12,11 @@ from typing_extensions import Unpack
 from ._broker import keys
 from ._broker.address import RedisSource as ForeignSource
 from ._broker.arguments import NewTask
-from ._broker.broker import Broker, Enqueued
 from ._broker.codec import task_info
 from ._broker.completion import Completions
 from ._broker.connection import Connection
 from ._broker.message import TaskMessage
+from ._broker.producer import Enqueued, Producer
 from ._broker.task_lists import TaskLists
 from ._clock import Clock
 from .errors import EnqueueManyError, InvalidResultError, TaskFailedError
@@ -43,7 +43,7 @@ class Client:
     def __init__(self, redis: RedisSource | None = None, *, _clock: Clock | None = None) -> None:
         self._connection = Connection.open(connection_source(redis))
         self._clock = _clock or Clock()
-        self._broker = Broker(self._connection, self._clock)
+        self._producer = Producer(self._connection, self._clock)
         task_lists = TaskLists(self._connection, self._clock)
         self._completions = Completions(self._connection, task_lists)
 
@@ -63,7 +63,7 @@ class Client:
         `RedisReplyError` (refused by Redis), `TypeError` and `ValueError` (wrong options).
         """
         new = self._new_task(task, options)
-        (answer,) = await self._broker.enqueue([new])
+        (answer,) = await self._producer.enqueue([new])
         result = self._result(new, answer)
         if isinstance(result, Exception):
             raise result
@@ -100,7 +100,7 @@ class Client:
         """
         composed = [self._try_new_task(task, options) for task in tasks]
         answers = iter(
-            await self._broker.enqueue([new for new in composed if isinstance(new, NewTask)])
+            await self._producer.enqueue([new for new in composed if isinstance(new, NewTask)])
         )
         results = [
             self._result(new, next(answers)) if isinstance(new, NewTask) else new

@@ -10,10 +10,10 @@ from .._clock import Clock
 from ..errors import EnqueueError, RedisError
 from . import keys, scripts
 from .arguments import NewTask, new_task_args, new_task_keys
-from .broker import Enqueued, enqueued
 from .codec import UndecodableError, decode_task
 from .connection import Call, Connection
 from .message import TaskMessage
+from .producer import Enqueued, enqueued
 
 SET_DEADLINE_S = 120
 """How long an aggregation may take before its tasks go back to their group; asynq's."""

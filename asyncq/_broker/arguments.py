@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from .._clock import Clock
-from ..errors import RedisError, RedisReplyError
+from ..errors import RedisError, RedisReplyError, RedisUnavailableError
 from . import keys
 from .codec import encode_task
 from .connection import Reply
@@ -81,3 +81,10 @@ def reply_error(text: bytes) -> RedisReplyError:
     return RedisReplyError(
         re.sub(r"^(@?user_script: ?\d+: )?-?", "", text.decode("utf-8", "replace"))
     )
+
+
+def passing(error: RedisError) -> bool:
+    """Whether the same call may succeed a moment later."""
+    if isinstance(error, RedisReplyError):
+        return error.passing
+    return isinstance(error, RedisUnavailableError)

@@ -15,7 +15,6 @@ from ..errors import EnqueueError, RedisError
 from ..info import EnqueueEvent, SchedulerEntry
 from . import keys, scripts
 from .arguments import Arg, NewTask, new_task_args, new_task_keys
-from .broker import Enqueued, enqueued
 from .codec import (
     UndecodableError,
     decode_enqueue_event,
@@ -24,6 +23,7 @@ from .codec import (
     encode_scheduler_entry,
 )
 from .connection import Call, Connection, Reply
+from .producer import Enqueued, enqueued
 
 R = TypeVar("R")
 

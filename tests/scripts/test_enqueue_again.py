@@ -12,11 +12,11 @@ from redis.asyncio import Redis
 from redis_servers import RedisServer
 from stored import a_lock, a_message, new, snapshot
 
-from asyncq._broker import broker as broker_module
-from asyncq._broker import keys
+from asyncq._broker import keys, producer
 from asyncq._broker.arguments import NewTask
-from asyncq._broker.broker import Broker, Enqueued, enqueued
+from asyncq._broker.broker import Broker, Enqueued
 from asyncq._broker.connection import Call, Connection
+from asyncq._broker.producer import enqueued
 from asyncq._broker.slices import Slice
 from asyncq._clock import Clock
 from asyncq.errors import OutcomeUnknownError, RedisReplyError, TaskIdConflictError
@@ -136,7 +136,7 @@ async def cut_broker(
 
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broker_module, "_ENQUEUE_PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(producer, "_ENQUEUE_PAUSES_S", (0.0, 0.0))
 
 
 @pytest.mark.usefixtures("no_pauses")
@@ -216,7 +216,7 @@ async def test_what_redis_would_not_take_is_sent_again_until_it_does(
     why: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(broker_module, "_ENQUEUE_PAUSES_S", (0.001,) * 10_000)
+    monkeypatch.setattr(producer, "_ENQUEUE_PAUSES_S", (0.001,) * 10_000)
     async with AsyncExitStack() as stack:
         broker, redis = await opened(start_redis(), clock, stack)
         await refuse_writes(redis, why)
