@@ -1,0 +1,1 @@
+"""How fast asyncq is, and its rivals in the same run: `python -m nox -s bench`."""
