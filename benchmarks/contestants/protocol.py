@@ -15,7 +15,7 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -76,7 +76,7 @@ def unsupported(why: str) -> NoReturn:
 
 
 @contextmanager
-def measured(count: int) -> Iterator[None]:
+def measured(count: int) -> Generator[None]:
     """Answers how long the block took, for `count` tasks, and what processor time it used."""
     cpu, start = cpu_seconds(), time.perf_counter()
     yield
