@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from .._clock import Clock
 from ..errors import RedisError, RedisUnavailableError
@@ -111,7 +112,7 @@ class Broker(Producer):
         """
         results: dict[int, bool | RedisError] = {}
         lost: RedisUnavailableError | None = None
-        for round_ in rounds(outcomes, _queue_of, _size_of):
+        for round_ in rounds(outcomes, attrgetter("queue"), _size_of):
             replies: Sequence[Reply]
             if lost is not None:
                 replies = [RedisUnavailableError(lost.where, lost.reason, sent=False)] * len(round_)
@@ -127,7 +128,9 @@ class Broker(Producer):
                 for (place, _), answer in zip(slice_.items, answers, strict=True):
                     results[place] = answered(answer)
                 if counters and not isinstance(reply, RedisError):
-                    _log.error("counters of queue %r: %s", slice_.queue, reply_error(counters))
+                    _log.error(
+                        "counters or leases of queue %r: %s", slice_.queue, reply_error(counters)
+                    )
         return [results[place] for place in range(len(outcomes))]
 
     def _settle_call(self, slice_: Slice[Outcome]) -> Call:
@@ -136,7 +139,11 @@ class Broker(Producer):
             keys.due_channel(slice_.queue),
             self.clock.skew_ms,
         ]
+        claim = ""
         for _, outcome in slice_.items:
+            if outcome.claim != claim:
+                claim = outcome.claim
+                args += ("claim", claim)
             args += _outcome_args(outcome)
         return Call.of(scripts.SETTLE, finish_keys(slice_.queue, self.clock), args)
 
@@ -202,33 +209,25 @@ def _fetched(queue: str, reply: Reply, claim: str, lease_until: float) -> Fetche
 
 
 def _outcome_args(outcome: Outcome) -> Sequence[Arg]:
-    """kind, id, claim, message, ms, failure, lock, result: as settle.lua takes them."""
+    """kind, id and what the kind needs: as settle.lua takes them."""
+    if isinstance(outcome, Done):
+        message = outcome.leased.message
+        return ("done", message.id, message.unique_key)
     if isinstance(outcome, Parked):
         lost = outcome.unreadable
-        return ("park", id_bytes(lost.id), lost.claim, valid_text(lost.reason), 0, 0, "", "")
-    leased = outcome.leased
-    id_and_claim = (leased.message.id, leased.claim)
-    lock = leased.message.unique_key
+        return ("park", id_bytes(lost.id), valid_text(lost.reason), 0, 0, "", "")
+    task_id = outcome.leased.message.id
     match outcome:
-        case Done():
-            return ("done", *id_and_claim, "", 0, 0, lock, "")
         case Completed(_, message, result):
-            kept_ms = message.retention * 1000
-            return ("complete", *id_and_claim, encode_task(message), kept_ms, 0, lock, result)
+            kept_ms, lock = message.retention * 1000, message.unique_key
+            return ("complete", task_id, encode_task(message), kept_ms, 0, lock, result)
         case Retried(_, message, delay_s, is_failure):
             delay_ms = max(0, round(delay_s * 1000))
-            data = encode_task(message)
-            return ("retry", *id_and_claim, data, delay_ms, int(is_failure), "", "")
+            return ("retry", task_id, encode_task(message), delay_ms, int(is_failure), "", "")
         case Archived(_, message):
-            return ("archive", *id_and_claim, encode_task(message), 0, 1, "", "")
+            return ("archive", task_id, encode_task(message), 0, 1, "", "")
         case Requeued():
-            return ("requeue", *id_and_claim, "", 0, 0, "", "")
-
-
-def _queue_of(outcome: Outcome) -> str:
-    if isinstance(outcome, Parked):
-        return outcome.unreadable.queue
-    return outcome.leased.message.queue
+            return ("requeue", task_id, "", 0, 0, "", "")
 
 
 def _size_of(outcome: Outcome) -> int:

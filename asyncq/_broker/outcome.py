@@ -12,17 +12,29 @@ from .message import Leased, TaskMessage, Unreadable
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """Succeeded, or revoked: the task is deleted."""
+class _OfLeased:
+    """What is known of the task whatever its end."""
 
     leased: Leased
+
+    @property
+    def queue(self) -> str:
+        return self.leased.message.queue
+
+    @property
+    def claim(self) -> str:
+        return self.leased.claim
 
 
 @dataclass(frozen=True, slots=True)
-class Completed:
+class Done(_OfLeased):
+    """Succeeded, or revoked: the task is deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed(_OfLeased):
     """Succeeded, and is kept for its retention with its result."""
 
-    leased: Leased
     message: TaskMessage
     result: bytes
     """Empty leaves what was written while it ran."""
@@ -33,10 +45,9 @@ class Completed:
 
 
 @dataclass(frozen=True, slots=True)
-class Retried:
+class Retried(_OfLeased):
     """Failed, and is tried again after `delay_s`."""
 
-    leased: Leased
     message: TaskMessage
     delay_s: float
     is_failure: bool
@@ -52,10 +63,9 @@ class Retried:
 
 
 @dataclass(frozen=True, slots=True)
-class Archived:
+class Archived(_OfLeased):
     """Failed for good: kept where a person can see it."""
 
-    leased: Leased
     message: TaskMessage
 
     @classmethod
@@ -65,10 +75,8 @@ class Archived:
 
 
 @dataclass(frozen=True, slots=True)
-class Requeued:
+class Requeued(_OfLeased):
     """Given back at the head of its queue, as if it had not been taken."""
-
-    leased: Leased
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,14 @@ class Parked:
     """Could not be read: set aside among the archived, as it is, with the reason."""
 
     unreadable: Unreadable
+
+    @property
+    def queue(self) -> str:
+        return self.unreadable.queue
+
+    @property
+    def claim(self) -> str:
+        return self.unreadable.claim
 
 
 Outcome = Done | Completed | Retried | Archived | Requeued | Parked

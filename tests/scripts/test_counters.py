@@ -122,6 +122,6 @@ async def test_counters_that_cannot_be_written_are_logged_and_cost_no_task(
     await redis.lpush(keys.processed(queue), "no number")
     with caplog.at_level(logging.ERROR, "asyncq"):
         await settle(broker, queue, Done)
-    assert f"counters of queue {queue!r}" in caplog.text
+    assert f"counters or leases of queue {queue!r}" in caplog.text
     assert "WRONGTYPE" in caplog.text
     assert set(await snapshot(redis, queue)) == {"processed", "processed:<day>"}

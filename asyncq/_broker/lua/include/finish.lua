@@ -1,6 +1,6 @@
--- The ways out of `active`, for settle and recover, which differ in how they make sure that the
--- task is theirs to move. Each adds the task to where it goes before it leaves `active`: when
--- Redis refuses the one, the other is not done.
+-- The ways out of `active` of a task that is kept, for settle and recover, which differ in how they
+-- make sure that the task is theirs to move. Each adds the task to where it goes before it leaves
+-- `active`: when Redis refuses the one, the other is not done.
 -- KEYS[1] active  [2] lease  [3] pending  [4] retry  [5] archived  [6] completed  [7] due
 --     [8] processed today  [9] failed today  [10] processed  [11] failed
 local processed, failed = 0, 0
@@ -13,14 +13,6 @@ local function leave_active(key, id)
 end
 
 local finish = {}
-
-function finish.done(task)
-  redis.call('DEL', task.key)
-  leave_active(task.key, task.id)
-  unlock(task.lock, task.id)
-  tell(task)
-  processed = processed + 1
-end
 
 function finish.complete(task, now_ms)
   redis.call('ZADD', KEYS[6], whole(math.floor(now_ms / 1000) + task.ms / 1000), task.id)
