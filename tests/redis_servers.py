@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -20,6 +21,7 @@ from pathlib import Path
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from waiting import LONGEST_S
 
 from asyncq import devredis
 
@@ -103,7 +105,7 @@ class RedisServer:
         self.program = program(variant or default_variant())
         self.directory = Path(tempfile.mkdtemp(prefix="asyncq-test-"))
         self.socket = self.directory / "redis.sock"
-        self.port = _free_port() if tcp else 0
+        self.port = free_port() if tcp else 0
         self.url = f"redis://127.0.0.1:{self.port}/0" if tcp else f"unix://{self.socket}?db=0"
         self.log = self.directory / "server.log"
         self._args = [
@@ -131,7 +133,7 @@ class RedisServer:
                 start_new_session=True,
             )
         _tell_guard("watch", self._process.pid)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + LONGEST_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
@@ -202,16 +204,21 @@ def _ask(address: Path, request: bytes) -> bytes:
     return b""
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_port() -> int:
+    """A port that nobody has. Nor will anybody before it is used, or while its server is away:
+    it is below those that systems give to whoever asks for any, and outgoing connections have.
+    """
+    while True:
+        # Not of `random`, which a plugin may seed alike in every test process.
+        port = 10_000 + secrets.randbelow(20_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_until_gone(pid: int) -> None:
     """Returns when no process has this id any more (or only an unreaped rest of one)."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + LONGEST_S
     while is_alive(pid):
         assert time.monotonic() < deadline, f"process {pid} is still there"
         time.sleep(0.01)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
@@ -12,7 +11,8 @@ from typing import Any
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from redis_servers import RedisServer
+from redis_servers import RedisServer, free_port
+from waiting import LONGEST_S
 
 SLOTS = 16384
 
@@ -29,16 +29,9 @@ def say(server: RedisServer, *command: str | int) -> Any:
         return client.execute_command(*command)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def wait_until(what: str, happened: Callable[[], object]) -> None:
     """Returns when `happened()` is true; it may fail with a Redis error on the way."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + LONGEST_S
     while time.monotonic() < deadline:
         try:
             if happened():

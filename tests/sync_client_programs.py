@@ -6,6 +6,7 @@ python sync_client_programs.py NAME URL QUEUE
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 
@@ -74,6 +75,8 @@ def forks_while_threads_enqueue(url: str, queue: str) -> None:
 
 
 def is_interrupted(url: str, queue: str) -> None:
+    # As at a terminal; what a shell starts in the background is to ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     client = SyncClient(url)
     info = client.enqueue(Task("t"), queue=queue, retention=60)
     say(info.id)

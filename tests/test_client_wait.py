@@ -295,7 +295,7 @@ async def test_a_cancelled_wait_leaves_nothing_behind_and_disturbs_no_other(
         await asyncio.wait(others)
         assert all(other.cancelled() for other in others)
         assert len(work.client._completions._waiting[keys.task(work.queue, info.id)]) == 1
-        await sleeper.entered.wait()
+        await soon(sleeper.entered.wait())
         await work.cancel(info)
         assert (await soon(kept)).state is TaskState.ARCHIVED
         assert work.client._completions._waiting == {}

@@ -14,17 +14,23 @@ import pytest
 import redis.asyncio
 import redis.asyncio.sentinel
 import redis.exceptions
-from redis_servers import RedisServer, default_variant, program, wait_until_gone
+from redis_servers import (
+    RedisServer,
+    default_variant,
+    free_port,
+    program,
+    wait_until_gone,
+)
 from redis_topologies import (
     RedisCluster,
     RedisWithSentinel,
-    free_port,
     redis_cluster,
     redis_with_sentinel,
     say,
     wait_until,
 )
 from test_connection import ECHO, fresh, opened, unavailable, until_blocked
+from waiting import LONGEST_S
 
 from asyncq._broker.connection import Call, Connection, SyncConnection
 from asyncq.devredis import DevRedisError
@@ -33,7 +39,7 @@ from asyncq.errors import RedisError, RedisReplyError, RedisUnavailableError
 
 async def sooner_or_later(attempt: Callable[[], Any]) -> Any:
     """What a caller does during a failover: try again while the error may pass."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + LONGEST_S
     while True:
         try:
             return await attempt()

@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 from redis import Redis
+from redis.exceptions import RedisError
 from redis_servers import is_alive, wait_until_gone
+from waiting import LONGEST_S
 
 from asyncq import devredis
 from asyncq.devredis import DevRedisError, keeper
@@ -78,10 +80,23 @@ def keeper_pid(home: Path) -> int:
 
 
 def wait_until_stopped(home: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + LONGEST_S
     while not keeper.is_free(home / "server.lock"):
         assert time.monotonic() < deadline, "the server is still there"
         time.sleep(0.01)
+
+
+def wait_until_it_answers(client: Redis, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + LONGEST_S
+    while True:
+        try:
+            client.ping()
+        except RedisError:  # its socket is there a moment before it listens
+            assert server.poll() is None, "the server ended"
+            assert time.monotonic() < deadline, "the server does not answer"
+            time.sleep(0.01)
+        else:
+            return
 
 
 def fake_server(path: Path, version_line: str) -> Path:
@@ -214,8 +229,7 @@ def test_server_without_a_keeper_is_replaced_and_keeps_its_data(home: Path) -> N
     os.close(lock)
     with orphan:
         with Redis(unix_socket_path=str(home / "redis.sock")) as client:
-            while not orphan.poll() and not (home / "redis.sock").exists():
-                time.sleep(0.01)
+            wait_until_it_answers(client, orphan)
             client.set("kept", "yes")
         with ensure(home) as redis, Redis.from_url(redis.url) as client:
             assert redis.started

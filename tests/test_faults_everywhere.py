@@ -12,6 +12,7 @@ from load import Load
 from proxy import Command, CutReply, CutRequest, HoldBack, Matches, Proxy
 from redis.asyncio import Redis
 from redis_servers import RedisServer
+from waiting import soon
 
 
 def any_of(chance: float, generator: random.Random) -> Matches:
@@ -50,7 +51,7 @@ async def test_random_cuts_and_late_commands_lose_nothing(
                     )
                 )
                 done[type(fault).__name__] += 1
-                await fault.happened.wait()
+                await soon(fault.happened.wait())
                 if isinstance(fault, HoldBack):
                     asyncio.get_running_loop().call_later(generator.random(), fault.release.set)
             await load.goes_on(1000)

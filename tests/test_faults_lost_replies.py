@@ -14,6 +14,7 @@ from proxy import CutReply, CutRequest, HoldBack, Notice, Proxy, runs
 from redis.asyncio import Redis
 from redis_servers import RedisServer
 from standing import Handled, at_rest, gave_tasks, nothing_left, pending_ids, standing, until
+from waiting import soon
 
 from asyncq import Client, Server, ServerConfig, Task
 from asyncq._broker import scripts
@@ -44,7 +45,7 @@ async def test_fetch_whose_reply_is_cut_gets_its_tasks_at_once(
         for n in range(CUTS):
             cut = proxy.plan(CutReply(runs(scripts.DEQUEUE), n / CUTS, when=gave_tasks))
             await client.enqueue_many([Task("t", queue=queue)] * per_cut)
-            await cut.happened.wait()
+            await soon(cut.happened.wait())
             await handled.reaches(per_cut * (n + 1))
         tasks = CUTS * per_cut
         assert await at_rest(redis, queue) == nothing_left(processed=tasks)
@@ -65,8 +66,8 @@ async def test_settle_whose_reply_is_cut_counts_once(
             cut = proxy.plan(CutReply(runs(scripts.SETTLE), n / CUTS))
             sent_again = proxy.plan(Notice(runs(scripts.SETTLE)))
             await client.enqueue_many([Task("t", queue=queue)] * per_cut)
-            await cut.happened.wait()
-            await sent_again.happened.wait()
+            await soon(cut.happened.wait())
+            await soon(sent_again.happened.wait())
             await at_rest(redis, queue)
         tasks = CUTS * per_cut
         assert await standing(redis, queue) == nothing_left(processed=tasks)
@@ -94,8 +95,8 @@ async def test_failed_and_completed_attempts_are_written_once_however_often_thei
             await client.enqueue(Task("fails", queue=queue))
             await client.enqueue(Task("fails", queue=queue, max_retry=0))
             await client.enqueue(Task("works", queue=queue, retention=3600))
-            await cut.happened.wait()
-            await sent_again.happened.wait()
+            await soon(cut.happened.wait())
+            await soon(sent_again.happened.wait())
             await _are_finished(redis, queue, 3 * (n + 1))
     assert await standing(redis, queue) == nothing_left(
         processed=3 * rounds, failed=2 * rounds, retry=rounds, archived=rounds, completed=rounds
@@ -120,7 +121,7 @@ async def test_commands_cut_on_their_way_are_executed_once(
             script = (scripts.DEQUEUE, scripts.SETTLE)[n % 2]
             cut = proxy.plan(CutRequest(runs(script), n / rounds))
             await client.enqueue(Task("t", queue=queue))
-            await cut.happened.wait()
+            await soon(cut.happened.wait())
             await handled.reaches(n + 1)
         assert await at_rest(redis, queue) == nothing_left(processed=rounds)
     assert handled.each_once(rounds)
@@ -191,10 +192,10 @@ async def test_fetch_executed_after_it_was_sent_again_takes_nothing(
         late = proxy.plan(HoldBack(runs(scripts.DEQUEUE)))
         sent_again = proxy.plan(Notice(runs(scripts.DEQUEUE), when=gave_tasks))
         async with Server(proxy.url, handler, ServerConfig(queues={queue: 1}, concurrency=slots)):
-            await late.happened.wait()
-            await sent_again.happened.wait()
+            await soon(late.happened.wait())
+            await soon(sent_again.happened.wait())
             late.release.set()
-            await late.executed.wait()
+            await soon(late.executed.wait())
             # All slots are taken: for what the late call took there would be none.
             assert await standing(redis, queue) == nothing_left(
                 processed=2 * slots * n, pending=slots, active=slots, lease=slots

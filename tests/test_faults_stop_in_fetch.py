@@ -12,6 +12,7 @@ from proxy import CutReply, HoldReply, HoldRequest, Proxy, runs
 from redis.asyncio import Redis
 from redis_servers import RedisServer
 from standing import Handled, gave_tasks, nothing_left, pending_ids, standing, until
+from waiting import soon
 from worker_processes import Workers
 
 from asyncq import Client, Server, ServerConfig, Task
@@ -40,10 +41,10 @@ def plan_fault(proxy: Proxy, n: int) -> Fault:
 
 async def holds(proxy: Proxy, fault: Fault) -> asyncio.Event:
     """Return when the fetch has come that far and stands still; the event lets it go on."""
-    await fault.happened.wait()
+    await soon(fault.happened.wait())
     if isinstance(fault, CutReply):
         fault = proxy.plan(HoldRequest(runs(scripts.DEQUEUE)))  # when it is sent again
-        await fault.happened.wait()
+        await soon(fault.happened.wait())
     assert not isinstance(fault, CutReply)
     return fault.release
 

@@ -142,6 +142,7 @@ async def test_never_more_inside_than_tokens_however_many_try(
 ) -> None:
     semaphore = Semaphore(client, scope, many)
     inside = most = entered = 0
+    full = asyncio.Event()
 
     async def attempt(n: int) -> None:
         nonlocal inside, most, entered
@@ -151,7 +152,10 @@ async def test_never_more_inside_than_tokens_however_many_try(
                     async with semaphore:
                         inside, entered = inside + 1, entered + 1
                         most = max(most, inside)
-                        await asyncio.sleep(0.001)
+                        if inside == many:
+                            full.set()
+                        await full.wait()
+                        await asyncio.sleep(0)
                         inside -= 1
                         return
                 except SemaphoreFullError:

@@ -86,11 +86,11 @@ async def test_it_waits_for_results(sync_client: SyncClient, working: Working, q
 
     async with working(shout):
         info = await in_thread(
-            lambda: sync_client.enqueue(Task("t", "a"), queue=queue, retention=9)
+            lambda: sync_client.enqueue(Task("t", "a"), queue=queue, retention=600)
         )
         assert (await in_thread(lambda: sync_client.wait(info))).state is TaskState.COMPLETED
-        assert await in_thread(lambda: sync_client.result(info, str, timeout=9)) == "A"
-        failing = Task("fail", retention=9, max_retry=0, queue=queue)
+        assert await in_thread(lambda: sync_client.result(info, str, timeout=LONGEST_S)) == "A"
+        failing = Task("fail", retention=600, max_retry=0, queue=queue)
         failed = await in_thread(lambda: sync_client.enqueue(failing))
         with pytest.raises(TaskFailedError):
             await in_thread(lambda: sync_client.result(failed, str))
@@ -111,7 +111,7 @@ def test_errors_come_through_as_they_are(sync_client: SyncClient, queue: str) ->
     assert isinstance(results[0], TaskIdConflictError)
     with pytest.raises(TypeError, match="unknown option 'quue'; did you mean 'queue'"):
         sync_client.enqueue(Task("t"), quue=queue)  # type: ignore[call-arg]  # a mistake
-    waiting = sync_client.enqueue(Task("t"), queue=queue, retention=9)
+    waiting = sync_client.enqueue(Task("t"), queue=queue, retention=600)
     with pytest.raises(TimeoutError, match="it is pending"):
         sync_client.wait(waiting, timeout=0.01)
     with pytest.raises(ValueError, match="enqueue it with retention="):
@@ -182,7 +182,7 @@ def test_many_threads_share_one_client(sync_client: SyncClient, redis_url: str, 
 async def test_closing_ends_the_calls_of_other_threads(
     sync_client: SyncClient, redis: Redis, queue: str
 ) -> None:
-    info = await in_thread(lambda: sync_client.enqueue(Task("t"), queue=queue, retention=9))
+    info = await in_thread(lambda: sync_client.enqueue(Task("t"), queue=queue, retention=600))
     calls = [asyncio.to_thread(sync_client.wait, info) for _ in range(3)]
     waits = [asyncio.create_task(call) for call in calls]
     await until(lambda: redis.hexists(keys.task(queue, info.id), "asyncq_waited"))

@@ -40,8 +40,10 @@ class Batches:
 
 
 async def enqueue_parts(work: Work, *payloads: str, **options: Any) -> list[Any]:
-    options.setdefault("group", "g")
-    return [await work.enqueue("part", payload, **options) for payload in payloads]
+    """All at once: no aggregator sees some of them without the others."""
+    tasks = [Task("part", payload) for payload in payloads]
+    options = {"group": "g", "queue": work.queue} | options
+    return await work.client.enqueue_many(tasks, **options)
 
 
 @pytest.mark.parametrize("form", ["plain", "async"])
@@ -237,9 +239,11 @@ async def test_a_part_that_cannot_be_read_is_set_aside_and_the_others_are_aggreg
     working: Working, redis: Redis, queue: str
 ) -> None:
     batches = Batches()
-    async with working(batches.handle, group=GroupConfig(batches.aggregate, grace_period=1)) as w:
+    group = GroupConfig(batches.aggregate, grace_period=3600, max_size=2)
+    async with working(batches.handle, group=group) as w:
         bad, good = await enqueue_parts(w, "bad", "good")
         await redis.hset(keys.task(queue, bad.id), "msg", b"\xff")
+        await step(w)
         await until(lambda: batches.handled == ["good"])
         await w.gone(good)
         assert await w.state(bad) == "archived"

@@ -72,7 +72,7 @@ async def test_a_queue_with_broken_leases_costs_no_other_its_own(
     client: Client, redis: Redis, queue: str
 ) -> None:
     broken, sound = f"{queue}-broken", f"{queue}-sound"
-    config = ServerConfig(queues={broken: 1, sound: 1})
+    config = ServerConfig(queues={broken: 1, sound: 1}, shutdown_timeout=0)
     sleeper = Sleeper()
     async with Server(client, sleeper, config, _timing=fast(lease=2)) as server:
         await client.enqueue(Task("t"), queue=broken)

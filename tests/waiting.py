@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-LONGEST_S = 30
+LONGEST_S = 90
 """Only ever reached by a test that fails."""
 
 

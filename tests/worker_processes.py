@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from standing import until
+from waiting import soon
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ class Worker:
 
     async def wait(self) -> int:
         """The exit status."""
-        return await self._process.wait()
+        return await soon(self._process.wait())
 
     async def kill(self) -> None:
         """SIGKILL, if it still runs."""
