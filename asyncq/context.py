@@ -47,7 +47,7 @@ class TaskContext:
         await self._write(payload.encode(value) or b"")
 
 
-_current: ContextVar[TaskContext] = ContextVar("asyncq_task_context")
+_current: ContextVar[Callable[[], TaskContext]] = ContextVar("asyncq_task_context")
 
 
 def current() -> TaskContext:
@@ -57,16 +57,17 @@ def current() -> TaskContext:
     Raises `RuntimeError` anywhere else.
     """
     try:
-        return _current.get()
+        attempt = _current.get()
     except LookupError:
         raise RuntimeError(
             "asyncq.current() was called where no task is handled: call it inside a handler or"
             " middleware. A thread made by threading.Thread or an executor does not see it:"
             " pass what it needs as an argument, or use asyncio.to_thread"
         ) from None
+    return attempt()
 
 
-def enter(context: TaskContext) -> Token[TaskContext]:
-    """Make `context` the current one, for the worker: until the end of its asyncio task, or until
-    the token is reset."""
-    return _current.set(context)
+def enter(attempt: Callable[[], TaskContext]) -> Token[Callable[[], TaskContext]]:
+    """Make an attempt the current one, for the worker: until the end of its asyncio task, or until
+    the token is reset. `attempt` makes the context when it is asked for; most handlers never do."""
+    return _current.set(attempt)

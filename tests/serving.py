@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -92,7 +91,7 @@ class Work:
         (answer,) = await broker.enqueue([NewTask(message, own_id=True)])
         assert isinstance(answer, Enqueued), answer
         # Without the limits, which may be beyond what a datetime can be.
-        return task_info(replace(message, timeout=0, deadline=0), answer.state)
+        return task_info(message._replace(timeout=0, deadline=0), answer.state)
 
     async def cancel(self, info: TaskInfo) -> None:
         """Cancel a running task as asynq's inspector does, once the worker listens."""

@@ -43,8 +43,8 @@ def test_outside_a_handler_the_error_says_where_to_call_it() -> None:
 
 def test_entered_and_left() -> None:
     outer, inner = context("outer"), context("inner")
-    first = enter(outer)
-    second = enter(inner)
+    first = enter(lambda: outer)
+    second = enter(lambda: inner)
     assert current() is inner
     second.var.reset(second)
     assert current() is outer
@@ -57,7 +57,7 @@ async def test_each_asyncio_task_has_its_own() -> None:
     both_inside = asyncio.Barrier(2)
 
     async def attempt(task_id: str) -> str:
-        enter(context(task_id))
+        enter(lambda: context(task_id))
         await both_inside.wait()
         return current().task_id
 
@@ -72,7 +72,7 @@ async def test_children_and_threads_of_a_handler_see_it() -> None:
     async def child() -> str:
         return current().task_id
 
-    token = enter(context("parent"))
+    token = enter(lambda: context("parent"))
     try:
         assert await asyncio.create_task(child()) == "parent"
         assert await asyncio.to_thread(lambda: current().task_id) == "parent"
@@ -94,7 +94,7 @@ async def test_a_def_handler_and_middleware_see_it() -> None:
     def handler(task: Task) -> str:
         return current().task_id
 
-    token = enter(context("mine"))
+    token = enter(lambda: context("mine"))
     try:
         assert await mux(Task("t")) == "mine"
     finally:
@@ -128,7 +128,7 @@ async def test_a_thread_writes_a_result_through_the_loop() -> None:
     def handler() -> None:
         anyio.from_thread.run(current().write_result, {"done": 0.5})
 
-    token = enter(context(write=write))
+    token = enter(lambda: context(write=write))
     try:
         await anyio.to_thread.run_sync(handler)
     finally:

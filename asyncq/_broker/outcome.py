@@ -6,7 +6,7 @@ worker's clock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from .message import Leased, TaskMessage, Unreadable
 
@@ -41,7 +41,7 @@ class Completed(_OfLeased):
 
     @classmethod
     def at(cls, leased: Leased, result: bytes, now: float) -> Completed:
-        return cls(leased, replace(leased.message, completed_at=int(now)), result)
+        return cls(leased, leased.message._replace(completed_at=int(now)), result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Retried(_OfLeased):
     ) -> Retried:
         message = leased.message
         retried = message.retried + 1 if is_failure else message.retried
-        failed = replace(message, retried=retried, error_msg=error_text, last_failed_at=int(now))
+        failed = message._replace(retried=retried, error_msg=error_text, last_failed_at=int(now))
         return cls(leased, failed, delay_s, is_failure)
 
 
@@ -70,7 +70,7 @@ class Archived(_OfLeased):
 
     @classmethod
     def because(cls, leased: Leased, error_text: str, now: float) -> Archived:
-        failed = replace(leased.message, error_msg=error_text, last_failed_at=int(now))
+        failed = leased.message._replace(error_msg=error_text, last_failed_at=int(now))
         return cls(leased, failed)
 
 

@@ -7,7 +7,7 @@ them in slices.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from .._clock import Clock
@@ -237,7 +237,7 @@ class TaskLists:
             (keys.task(queue, task_id),),
             (
                 data,
-                encode_task(replace(message, payload=payload)),
+                encode_task(message._replace(payload=payload)),
                 task_id,
                 keys.group_prefix(queue),
             ),

@@ -125,6 +125,6 @@ class Heartbeat:
             task_type=message.type,
             task_payload=message.payload[:_PAYLOAD_SHOWN],
             queue=message.queue,
-            started=running.started,
+            started=datetime.fromtimestamp(running.started, UTC),
             deadline=datetime.fromtimestamp(running.deadline, UTC),
         )

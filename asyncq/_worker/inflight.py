@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Iterable
-from datetime import datetime
 from enum import Enum
 
 from .._broker.message import Leased, TaskMessage
+from ..context import TaskContext
 
 
 class Ending(Enum):
@@ -30,25 +30,32 @@ class Running:
         "deadline",
         "decided",
         "ending",
+        "expires",
         "handled",
         "lease_until",
         "leased",
+        "shown",
         "started",
         "task",
         "timer",
     )  # fmt: skip
 
-    def __init__(self, leased: Leased, started: datetime, deadline: float) -> None:
+    def __init__(self, leased: Leased, started: float, deadline: float, expires: float) -> None:
         self.leased = leased
         self.started = started
+        """Unix seconds, by the worker's clock, as `deadline`."""
         self.deadline = deadline
-        """Unix seconds, by the worker's clock."""
+        self.expires = expires
+        """The deadline by `time.monotonic()`."""
         self.lease_until = leased.lease_until
         """By `time.monotonic()`."""
-        self.context = contextvars.Context()
+        self.context: contextvars.Context | None = None
         """In which the handler runs, and whatever is called about this attempt."""
+        self.shown: TaskContext | None = None
+        """What the handler sees of it; made when it asks."""
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
+        """When it is abandoned, once it is cancelled."""
         self.ending: Ending | None = None
         self.begun = False
         self.handled = False
@@ -78,19 +85,17 @@ class Inflight:
     """All attempts of this server. Changed by the event loop only."""
 
     def __init__(self) -> None:
-        self._running: dict[tuple[str, str], Running] = {}
+        self._running: dict[Running, None] = {}  # in the order in which they came
 
     def add(self, running: Running) -> None:
-        self._running[running.message.queue, running.message.id] = running
+        self._running[running] = None
 
     def remove(self, running: Running) -> None:
-        key = (running.message.queue, running.message.id)
-        if self._running.get(key) is running:
-            del self._running[key]
+        self._running.pop(running, None)
 
     def all(self) -> list[Running]:
         """A copy, made in one step of the interpreter: the guard thread calls this too."""
-        return list(self._running.values())
+        return list(self._running)
 
     def with_id(self, task_id: str) -> list[Running]:
         """The attempts at tasks with this id, of whatever queue."""

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Sequence
 
 from .._broker.codec import valid_text
 from .._broker.message import Unreadable
 from .._broker.outcome import Parked
 from .fetcher import Fetcher, Taken
-from .inflight import Ending, Inflight
+from .inflight import Ending, Inflight, Running
 from .loop import keep_alive
 from .runner import Runner
 from .settler import Settler
 
 _log = logging.getLogger("asyncq")
+
+_PARTS = 4
+"""What fills all slots is started in so many parts."""
 
 
 class Processor:
@@ -30,6 +34,8 @@ class Processor:
         self._inflight = inflight
         self._concurrency = concurrency
         self._busy = 0
+        self._arrived: deque[Running] = deque()  # their slots are taken; not started yet
+        self._arrival = asyncio.Event()
         self._changed = asyncio.Event()  # a slot is free, outcomes were written, or stop
         self._stop = asyncio.Event()
         self.runner: Runner
@@ -47,7 +53,7 @@ class Processor:
 
     @property
     def busy(self) -> int:
-        """How many handlers run."""
+        """How many slots are taken: handlers that run, and tasks about to be started."""
         return self._busy
 
     def stop(self, give_up_after: float) -> None:
@@ -63,6 +69,7 @@ class Processor:
             asyncio.create_task(keep_alive(f"watch of queue {queue!r}", watch.run))
             for queue, watch in self._fetcher.watches.items()
         ]
+        helpers = [*watches, asyncio.create_task(keep_alive("start of tasks", self._start_arrived))]
         try:
             while True:
                 await self._room()
@@ -72,10 +79,11 @@ class Processor:
                 if (free := self._concurrency - self._busy) > 0:
                     self._dispatch(await self._fetcher.fetch(free))
             await self._fetcher.settle_debts()
+            self._give_back_arrived()
         finally:
-            for task in watches:
+            for task in helpers:
                 task.cancel()
-            await asyncio.gather(*watches, return_exceptions=True)
+            await asyncio.gather(*helpers, return_exceptions=True)
 
     async def _room(self) -> None:
         """Return when a slot is free and the ends of earlier attempts do not pile up, or on
@@ -104,7 +112,29 @@ class Processor:
                 self._park(held)
             else:
                 self._busy += 1
-                self.runner.start(held)
+                self._arrived.append(self.runner.hold(held))
+        self._arrival.set()
+
+    async def _start_arrived(self) -> None:
+        """Start what arrives, for ever: a part of it in each turn of the event loop, so that the
+        next fetch and the outcomes of short tasks are under way while the rest is started."""
+        at_once = max(1, self._concurrency // _PARTS)
+        while True:
+            await self._arrival.wait()
+            for _ in range(min(at_once, len(self._arrived))):
+                running = self._arrived.popleft()
+                if not running.handled:
+                    self.runner.start(running)
+            if not self._arrived:
+                self._arrival.clear()
+            await asyncio.sleep(0)
+
+    def _give_back_arrived(self) -> None:
+        while self._arrived:
+            running = self._arrived.pop()
+            if not running.handled:
+                self._busy -= 1
+                self.runner.give_back(running)
 
     def _give_back(self, taken: Sequence[Taken]) -> None:
         """Put back what was not started, in its old order: each goes to the head of its queue."""
@@ -112,7 +142,7 @@ class Processor:
             if isinstance(held, Unreadable):
                 self._park(held)
             else:
-                self.runner.give_back(held)
+                self.runner.give_back(self.runner.hold(held))
 
     def _park(self, held: Unreadable) -> None:
         _log.error(

@@ -6,15 +6,17 @@ import asyncio
 import contextvars
 import inspect
 import logging
+import time
 import traceback
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from types import FrameType, MappingProxyType, TracebackType
 from typing import Any
 
 from .. import payload
 from .._broker.broker import Broker
-from .._broker.message import Leased, TaskMessage
+from .._broker.message import NO_HEADERS, Leased, TaskMessage
 from .._clock import Clock
 from ..config import ErrorHandler
 from ..context import TaskContext, enter
@@ -22,6 +24,7 @@ from ..errors import InvalidResultError, LeaseExpiredError, RevokeTask, TaskTime
 from ..handler import Handler
 from ..task import Task
 from . import verdict
+from .deadlines import Deadlines
 from .inflight import Ending, Inflight, Running
 from .settler import Settler
 from .timing import Timing
@@ -69,6 +72,7 @@ class Runner:
         self._state = state
         self._on_free = on_free
         self._on_told = on_told
+        self._deadlines = Deadlines(inflight, self._time_out)
         self._telling: set[asyncio.Task[None]] = set()
         self._unkept: set[str] = set()  # task types whose results were dropped, warned of once
 
@@ -77,29 +81,25 @@ class Runner:
         """How many calls of the error handler have not ended."""
         return len(self._telling)
 
-    def start(self, leased: Leased) -> None:
-        """Begin an attempt. Its slot is taken until `on_free` is called."""
-        running = self.hold(leased)
-        loop = asyncio.get_running_loop()
-        running.context = contextvars.copy_context()
-        # The timer first: an eager task may have ended when `create_task` returns.
-        left = max(0.0, running.deadline - self._clock.now())
-        running.timer = loop.call_later(left, self.cancel, running, Ending.TIMEOUT)
-        running.task = loop.create_task(self._run(running), context=running.context)
-
     def hold(self, leased: Leased) -> Running:
-        """Keep the lease of a task, which does not run (yet)."""
+        """Keep the lease of a task, which does not run yet. Its time begins."""
         now = self._clock.now()
-        started = datetime.fromtimestamp(now, UTC)
-        running = Running(leased, started, _deadline(leased.message, now))
+        deadline = _deadline(leased.message, now)
+        running = Running(leased, now, deadline, time.monotonic() + (deadline - now))
         self._inflight.add(running)
+        self._deadlines.watch(running)
         return running
 
-    def give_back(self, leased: Leased) -> None:
-        """Put a task that was not started back at the head of its queue."""
-        running = self.hold(leased)
+    def start(self, running: Running) -> None:
+        """Begin an attempt that is held. Its slot is taken until `on_free` is called."""
+        running.context = contextvars.copy_context()
+        loop = asyncio.get_running_loop()
+        running.task = loop.create_task(self._run(running), context=running.context)
+
+    def give_back(self, running: Running) -> None:
+        """Put a task that is held and was not started back at the head of its queue."""
         running.handled = True
-        self._settler.put(verdict.on_shutdown(leased), running)
+        self._settler.put(verdict.on_shutdown(running.leased), running)
 
     def cancel(self, running: Running, ending: Ending) -> None:
         """End an attempt for a reason; the first reason stands. Nothing happens after its end."""
@@ -108,7 +108,11 @@ class Runner:
         running.ending = ending
         if running.begun and running.task is not None:
             running.task.cancel()
-        self._set_timer(running, self._timing.cancel, self.abandon)
+        loop = asyncio.get_running_loop()
+        running.timer = loop.call_later(self._timing.cancel, self.abandon, running)
+
+    def _time_out(self, running: Running) -> None:
+        self.cancel(running, Ending.TIMEOUT)
 
     def abandon(self, running: Running) -> None:
         """Stop waiting for a handler that does not end: its outcome is written, its slot freed."""
@@ -123,7 +127,8 @@ class Runner:
             extra=running.log_fields(),
         )
         self._free(running)
-        running.context.run(self._conclude, running, None, asyncio.CancelledError())
+        context = running.context or contextvars.copy_context()
+        context.run(self._conclude, running, None, asyncio.CancelledError())
 
     async def told(self) -> None:
         """Return when the error handler has ended everywhere, or should have."""
@@ -136,10 +141,10 @@ class Runner:
         error: BaseException | None = None
         # Nothing that a handler raises may reach the loop: SystemExit would end the worker.
         try:
-            enter(self._context(running))
+            enter(partial(self._context, running))
             if running.ending is not None:
                 raise asyncio.CancelledError
-            if running.deadline <= self._clock.now():
+            if running.deadline <= running.started:
                 raise TaskTimeoutError
             result = await self._handler(_task(running.message))
         except BaseException as raised:  # noqa: BLE001 - see above
@@ -177,19 +182,17 @@ class Runner:
             self._inflight.remove(running)
             return LeaseExpiredError()
         error = verdict.imposed_error(ending) or error
-        now = self._clock.now()
-        data = b""
         if error is None:
             try:
                 data = payload.encode(result) or b""
             except InvalidResultError as unusable:
-                outcome = verdict.on_unusable_result(running.leased, unusable, now)
+                outcome = verdict.on_unusable_result(running.leased, unusable, self._clock.now())
                 self._settler.put(outcome, running)
                 return unusable
             self._warn_of_lost_result(running.message, data)
-            outcome = verdict.on_success(running.leased, data, now)
+            outcome = verdict.on_success(running.leased, data, self._clock.now)
         else:
-            outcome = verdict.on_error(running.leased, error, now, self._policy)
+            outcome = verdict.on_error(running.leased, error, self._clock.now(), self._policy)
         self._settler.put(outcome, running)
         return error
 
@@ -228,6 +231,11 @@ class Runner:
         self._on_told()
 
     def _context(self, running: Running) -> TaskContext:
+        if running.shown is None:
+            running.shown = self._make_context(running)
+        return running.shown
+
+    def _make_context(self, running: Running) -> TaskContext:
         message = running.message
 
         async def write(result: bytes) -> None:
@@ -262,23 +270,24 @@ class Runner:
             running.timer.cancel()
         self._on_free()
 
-    def _set_timer(self, running: Running, delay: float, call: Callable[[Running], None]) -> None:
-        if running.timer is not None:
-            running.timer.cancel()
-        running.timer = asyncio.get_running_loop().call_later(delay, call, running)
-
 
 def _deadline(message: TaskMessage, now: float) -> float:
     """The earlier of time-out and deadline, in Unix seconds."""
-    limits = [now + message.timeout] if message.timeout else []
-    if message.deadline:
-        limits.append(float(message.deadline))
-    return min(max(0.0, min(limits, default=now + _DEFAULT_TIMEOUT_S)), _LATEST_S)
+    if message.timeout:
+        until = now + message.timeout
+        if message.deadline:
+            until = min(until, message.deadline)
+    elif message.deadline:
+        until = float(message.deadline)
+    else:
+        until = now + _DEFAULT_TIMEOUT_S
+    return min(max(0.0, until), _LATEST_S)
 
 
 def _task(message: TaskMessage) -> Task:
     # The headers are the message's own, which a retry writes again: not for a handler to change.
-    return Task.stored(message.type, message.payload, MappingProxyType(message.headers))
+    headers = MappingProxyType(message.headers) if message.headers else NO_HEADERS
+    return Task.stored(message.type, message.payload, headers)
 
 
 def _users_traceback(error: BaseException) -> _ExcInfo | None:

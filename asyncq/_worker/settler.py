@@ -23,10 +23,11 @@ _TRIES = 3
 class _Entry:
     __slots__ = ("lease_until", "outcome", "refused", "running", "sent_before")
 
-    def __init__(self, outcome: Outcome, running: Running | None, lease_until: float) -> None:
+    def __init__(self, outcome: Outcome, running: Running | None, lease_until: float = 0.0) -> None:
         self.outcome = outcome
         self.running = running
         self.lease_until = lease_until
+        """Of an outcome without an attempt, whose lease nobody renews."""
         self.refused = 0
         self.sent_before = False
         """Whether an earlier sending may have been executed: then `gone` is success."""
@@ -57,7 +58,9 @@ class Settler:
         """Hand over an outcome. Not awaited, so that no cancellation can come between."""
         if running is not None:
             running.decided = True
-        self._waiting.append(_Entry(outcome, running, time.monotonic() + self._lease_s))
+            self._waiting.append(_Entry(outcome, running))
+        else:
+            self._waiting.append(_Entry(outcome, None, time.monotonic() + self._lease_s))
         self._unwritten += 1
         self._more.set()
 
@@ -102,9 +105,12 @@ class Settler:
             answers = [error] * len(batch)
         except Exception as error:  # noqa: BLE001 - a fault of ours must not take others with it
             return await self._write_singly(batch, error)
-        return [
+        again = [
             entry for entry, answer in zip(batch, answers, strict=True) if self._open(entry, answer)
         ]
+        self._written.set()
+        self.on_written()
+        return again
 
     async def _write_singly(self, batch: list[_Entry], error: Exception) -> list[_Entry]:
         """After an error that is not Redis's: give up the outcome that it comes from."""
@@ -120,13 +126,18 @@ class Settler:
             extra=_fields(entry),
         )
         self._close(entry)
+        self._written.set()
+        self.on_written()
         return []
 
     def _open(self, entry: _Entry, answer: bool | RedisError) -> bool:
         """Note an answer; whether the outcome has to be sent again."""
+        if answer is True:
+            self._close(entry)
+            return False
         if isinstance(answer, RedisError):
             return self._send_again(entry, answer)
-        if not answer and not entry.sent_before:
+        if not entry.sent_before:
             _log.warning(
                 "%s: its outcome came too late, the task was no longer ours",
                 _name(entry),
@@ -166,8 +177,6 @@ class Settler:
             # From here on the heartbeat lets the lease go.
             self._inflight.remove(entry.running)
         self._unwritten -= 1
-        self._written.set()
-        self.on_written()
 
 
 def _name(entry: _Entry) -> str:

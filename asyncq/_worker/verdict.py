@@ -54,10 +54,10 @@ class Policy:
             return True
 
 
-def on_success(leased: Leased, result: bytes, now: float) -> Outcome:
+def on_success(leased: Leased, result: bytes, now: Callable[[], float]) -> Outcome:
     """The handler returned. A result is kept only as long as the task is."""
     if leased.message.retention > 0:
-        return Completed.at(leased, result, now)
+        return Completed.at(leased, result, now())
     return Done(leased)
 
 
