@@ -200,6 +200,8 @@ class Load:
             return
         for call in calls:
             if call.script is scripts.ENQUEUE:
-                for message in call.args[5::7]:  # after four for the call, seven for each task
+                width = call.args[4]  # how many arguments each task has, its message the second
+                assert isinstance(width, int)
+                for message in call.args[6::width]:
                     assert isinstance(message, bytes)
                     self._in_doubt.add(decode_task(message).payload)

@@ -29,6 +29,18 @@ class NewTask:
     process_in_ms: int | None = None
 
 
+def is_plain(new: NewTask) -> bool:
+    """Whether the task is pending at once and there is nothing to check but our own id."""
+    message = new.message
+    return (
+        new.own_id
+        and new.process_at_ms is None
+        and not new.process_in_ms
+        and not message.unique_key
+        and not message.group_key
+    )
+
+
 def new_task_keys(queue: str) -> tuple[str, ...]:
     """The keys of enqueue.lua."""
     return (keys.pending(queue), keys.scheduled(queue), keys.groups(queue), keys.due(queue))

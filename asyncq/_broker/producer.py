@@ -23,11 +23,13 @@ from .arguments import (
     Arg,
     NewTask,
     answers_of,
+    is_plain,
     new_task_args,
     new_task_keys,
     passing,
     reply_error,
 )
+from .codec import encode_task
 from .connection import Call, Connection, Reply
 from .message import TaskMessage
 from .slices import Slice, rounds
@@ -47,6 +49,9 @@ class Enqueued:
 
     state: TaskState
     due_ms: int
+
+
+_PENDING = Enqueued(TaskState.PENDING, 0)
 
 
 class Producer:
@@ -90,9 +95,15 @@ class Producer:
             keys.due_channel(slice_.queue),
             self.clock.skew_ms,
         ]
-        for place, item in slice_.items:
-            # With its place: two items of one call with the same id are a conflict, too.
-            args += new_task_args(item, f"{call_token}.{place}")
+        if all(is_plain(item) for _, item in slice_.items):
+            args.append(2)
+            for _, item in slice_.items:
+                args += (item.message.id, encode_task(item.message))
+        else:
+            args.append(7)
+            for place, item in slice_.items:
+                # With its place: two items of one call with the same id are a conflict, too.
+                args += new_task_args(item, f"{call_token}.{place}")
         return Call.of(scripts.ENQUEUE, new_task_keys(slice_.queue), args)
 
 
@@ -162,6 +173,8 @@ def enqueued(answer: Reply, message: TaskMessage) -> Enqueued | EnqueueError | R
     """One answer of enqueue.lua."""
     if isinstance(answer, RedisError):
         return answer
+    if answer == 1:
+        return _PENDING
     code, text, due_ms = answer
     if code == 1:
         # Empty where something that is no task stands under an id that we made: it was ours.

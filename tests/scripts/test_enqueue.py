@@ -199,6 +199,23 @@ async def test_a_refused_task_leaves_nothing_and_keeps_nothing_locked(
     assert await snapshot(redis, queue) == {broken: "?"}
 
 
+async def test_refused_plain_tasks_leave_nothing(redis: Redis, queue: str, broker: Broker) -> None:
+    await redis.set(keys.pending(queue), "?")
+    results = await broker.enqueue([new(a_message(queue, task_id)) for task_id in "abc"])
+    for result in results:
+        assert isinstance(result, RedisReplyError)
+        assert result.code == "WRONGTYPE"
+    assert await snapshot(redis, queue) == {"pending": "?"}
+
+
+async def test_plain_task_named_twice_is_stored_once(
+    redis: Redis, queue: str, broker: Broker
+) -> None:
+    results = await broker.enqueue([new(a_message(queue, task_id)) for task_id in "aba"])
+    assert results == [PENDING] * 3
+    assert await redis.lrange(keys.pending(queue), 0, -1) == [b"b", b"a"]
+
+
 async def test_refused_items_do_not_touch_the_others_and_results_keep_their_places(
     redis: Redis, queue: str, broker: Broker
 ) -> None:

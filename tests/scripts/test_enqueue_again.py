@@ -69,6 +69,18 @@ async def test_a_task_sent_again_that_runs_already_is_left_alone(
     assert await snapshot(redis, queue) == stored
 
 
+async def test_plain_tasks_of_which_some_are_stored_already_are_each_stored_once(
+    redis: Redis, queue: str, broker: Broker
+) -> None:
+    first = [new(a_message(queue, task_id)) for task_id in "ab"]
+    await broker.enqueue(first)
+    await broker.dequeue([(queue, 1)], "claim")
+    results = await broker.enqueue([*first, new(a_message(queue, "c"))])
+    states = [TaskState.ACTIVE, TaskState.PENDING, TaskState.PENDING]
+    assert results == [Enqueued(state, 0) for state in states]
+    assert await redis.lrange(keys.pending(queue), 0, -1) == [b"c", b"b"]
+
+
 async def test_a_callers_id_under_another_call_is_a_conflict(
     redis: Redis, queue: str, broker: Broker
 ) -> None:
@@ -202,6 +214,7 @@ async def test_while_redis_takes_no_writes_every_item_says_so_and_nothing_is_sto
                 new(a_message(queue, "4"), process_in_ms=1000),
             ]
         )
+        results += await broker.enqueue([new(a_message(queue, "5")), new(a_message(queue, "6"))])
         for result in results:
             assert isinstance(result, RedisReplyError)
             assert (result.code, result.passing) == (why, True)
