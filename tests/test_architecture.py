@@ -62,7 +62,7 @@ MAY_IMPORT = LEAVES | {
     "server": f"{ANY_LEAF} _broker _worker client scheduler periodic",
     "rate": f"{ANY_LEAF} _broker client",
     "sync": f"{ANY_LEAF} client",
-    "doctor": f"{ANY_LEAF} _broker",
+    "doctor": f"{ANY_LEAF} _broker client",
     "asyncq": PUBLIC,
     "cli": f"{PUBLIC} doctor",
     "web": PUBLIC,

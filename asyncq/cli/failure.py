@@ -14,6 +14,8 @@ class Exit(IntEnum):
     """The program that was run failed."""
     USAGE = 2
     """The command line or the target cannot be what was meant; to try again is of no use."""
+    UNHEALTHY = 3
+    """`asyncq doctor` found something that somebody has to see to."""
     NO_REDIS = 69
     """Redis was not reached in time, or refuses; EX_UNAVAILABLE of sysexits.h."""
     BLOCKED = 70
