@@ -4,6 +4,7 @@ python -m pip install nox
 python -m nox -s demo      # the main job, on a Redis that it starts itself
 python -m nox -s tests     # all tests; arguments for pytest after --
 python -m nox -s campaign  # the fault campaigns at full length, and what each of them counted
+python -m nox -s bench     # asyncq and its rivals, measured in one run; hours, --quick minutes
 python -m nox -s ci        # everything that must pass
 """
 
@@ -40,6 +41,13 @@ def lowest(session: nox.Session) -> None:
     """The tests with the oldest versions of our dependencies that we promise to work with."""
     session.install(".[embedded,dev]", *_lowest_versions())
     session.run("pytest", "-n", "auto", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Writes to .nox/bench; `nox -s bench -- --out docs` is what the documentation shows."""
+    session.install("-e", ".[embedded]", "matplotlib>=3.8")
+    session.run("python", "-m", "benchmarks", *session.posargs)
 
 
 @nox.session

@@ -1,7 +1,7 @@
 """Run, archive and delete of a million tasks at once: how long Redis was held up, and how much
 memory the caller took.
 
-    python benchmarks/bulk.py
+    python -m benchmarks.bulk
 
 The longest script call is what Redis itself measured (its slow log), with its log rewriting
 switched off. A plain command takes microseconds: where the longest of those took milliseconds,
@@ -14,17 +14,25 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import platform
+import shutil
 import subprocess
+import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from bench import QUEUE, own_redis, print_table
+from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 
 from asyncq import Client, Inspector, Task, TaskFilter
+from asyncq.devredis import DevRedis, ensure
+from asyncq.devredis.keeper import is_free
 
+QUEUE = "default"
 AT_ONCE = 10_000
 # Not less: to forget thousands of entries of its slow log takes Redis longer than what is measured.
 NOTED_US = 5000
@@ -86,7 +94,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, default=1_000_000)
     total: int = parser.parse_args().tasks
-    with own_redis() as server:
+    with _own_redis() as server:
         async with (
             Redis.from_url(server.url, socket_timeout=None) as redis,
             Client(server.url) as client,
@@ -101,7 +109,22 @@ async def main() -> None:
             await redis.config_set("slowlog-max-len", 100_000)
             bench = Bench(redis, inspector, {})
             await _all(bench)
-        print_table(bench.rows, server)
+        _print(bench.rows, server)
+
+
+@contextmanager
+def _own_redis() -> Generator[DevRedis]:
+    """A development Redis, which keeps a log; it and its data are gone in the end."""
+    home = Path(tempfile.mkdtemp(prefix="asyncq-bench-"))
+    try:
+        with ensure(home) as server:
+            yield server
+            with SyncRedis.from_url(server.url) as redis:
+                redis.shutdown(nosave=True)
+        while not is_free(home / "keeper.lock"):
+            time.sleep(0.02)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
 
 
 async def _before_others(redis: Any) -> None:
@@ -133,6 +156,13 @@ async def _all(bench: Bench) -> None:
     await measure("run archived, of a half", inspector.run_all, "archived", HALF)
     await measure("delete pending, of a half", inspector.delete_all, "pending", HALF)
     await measure("delete pending, the rest", inspector.delete_all, "pending")
+
+
+def _print(rows: dict[str, str], server: DevRedis) -> None:
+    machine = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+    print(f"\n{machine}, Python {platform.python_version()}, {server.name} {server.version}\n")
+    for name, value in rows.items():
+        print(f"  {name:44}  {value}")
 
 
 if __name__ == "__main__":

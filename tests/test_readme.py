@@ -138,6 +138,9 @@ def test_command_exists(page: str, line: str, monkeypatch: pytest.MonkeyPatch) -
             assert session in sessions()
         case ["python", "-m", "pip", "install", *packages]:
             assert set(packages) <= {"nox", ".[embedded]"}
+        case ["python", "-m", module, *_]:
+            path = ROOT.joinpath(*module.split("."))
+            assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file()
         case ["python", script, *_]:
             assert (ROOT / script).is_file()
         case other:
@@ -166,10 +169,3 @@ def test_links_to_files_lead_somewhere(page: str) -> None:
     for link in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
         if "://" not in link:
             assert ((ROOT / page).parent / link).exists(), link
-
-
-def test_every_benchmark_that_the_readme_names_exists_and_the_other_way_round() -> None:
-    text = (ROOT / "README.md").read_text()
-    for script in (ROOT / "benchmarks").glob("*.py"):
-        if "__main__" in script.read_text():
-            assert script.name in text
