@@ -69,6 +69,7 @@ def types(session: nox.Session) -> None:
 def ci(session: nox.Session) -> None:
     for name in ("lint", "types", "tests", "lowest", "demo"):
         session.notify(name)
+    session.notify("bench", posargs=["--quick", "--only", "asyncq"])  # that it works, no figures
 
 
 def _lowest_versions() -> list[str]:

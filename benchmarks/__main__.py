@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import environments, results, server
-from benchmarks.measures import Measures
+from benchmarks.measures import ASYNCQ, Measures
 from benchmarks.picture import draw
 from benchmarks.place import FULL, QUICK, Place, Sizes
 from benchmarks.programs import ROOT, Contestant, ContestantError
@@ -35,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="asyncq-bench-") as directory:
         found = run(names, sizes, given.envs.resolve(), Path(directory) / "board", given.measure)
     write(found, given.out)
+    failed = [result.title for result in found.measures.values() if ASYNCQ in result.without]
+    if failed or ASYNCQ in found.missing:
+        sys.exit(f"asyncq failed: {failed or found.missing[ASYNCQ]}")
 
 
 def run(

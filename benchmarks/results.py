@@ -113,7 +113,8 @@ def about(server: Server) -> dict[str, str]:
 
 
 def described(sizes: Sizes) -> dict[str, object]:
-    return asdict(sizes)
+    """As JSON has it."""
+    return {**asdict(sizes), "concurrencies": list(sizes.concurrencies)}
 
 
 def informed(contestants: Sequence[Contestant]) -> dict[str, dict[str, str]]:
