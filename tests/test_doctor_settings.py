@@ -94,9 +94,9 @@ async def test_settings_are_read_from_a_live_server(server: RedisServer, redis: 
 
 
 async def test_settings_that_may_not_be_read_are_judged_from_what_can(
-    server: RedisServer, redis: Redis
+    server: RedisServer,
 ) -> None:
-    await redis.execute_command("ACL SETUSER u on >p ~* &* +@all -config -acl")
+    say(server, *"ACL SETUSER u on >p ~* &* +@all -config -acl".split())
     url = server.url.replace("//", "//u:p@")
     said = await kinds(url)
     assert said.keys() == {"no-persistence", "settings-unseen"}
@@ -106,7 +106,7 @@ async def test_settings_that_may_not_be_read_are_judged_from_what_can(
 async def test_right_that_a_worker_lacks_is_named(server: RedisServer, redis: Redis) -> None:
     if int((await redis.info("server"))["redis_version"].split(".")[0]) < 7:
         pytest.skip("ACL DRYRUN came with Redis 7")
-    await redis.execute_command("ACL SETUSER u on >p ~* &* +@all -blmove")
+    say(server, *"ACL SETUSER u on >p ~* &* +@all -blmove".split())
     said = await kinds(server.url.replace("//", "//u:p@"))
     assert "blmove" in said["rights"]
     assert "User u" in said["rights"]
