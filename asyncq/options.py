@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
+from functools import lru_cache
 from math import ceil, isfinite
 from typing import Any, TypedDict
 
@@ -73,6 +74,8 @@ class Options:
 
 NAMES = tuple(EnqueueOptions.__annotations__)
 _PLAIN = Options(timeout_s=DEFAULT_TIMEOUT_S)
+# Those whose values come again and again. Not times: two of a repeated hour are equal to Python.
+_REPEATED = frozenset("queue max_retry timeout unique process_in retention group".split())
 
 
 def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,9 +101,26 @@ def compose(*layers: Mapping[str, Any]) -> Options:
     Raises `TypeError` for an unknown option or a value of the wrong type and `ValueError` for a
     value out of range; both name the option, what it takes and what came.
     """
-    merged = merge(*layers)
-    if not merged:
+    given = [layer for layer in layers if layer]
+    if not given:
         return _PLAIN
+    merged = given[0] if len(given) == 1 else merge(*given)
+    if _REPEATED.issuperset(merged):
+        try:
+            return _remembered(*merged, *merged.values())
+        except TypeError:  # not hashable, or wrong: said below in both cases
+            pass
+    return _composed(merge(merged))
+
+
+@lru_cache(maxsize=1024, typed=True)  # typed: 1 is a number of retries, True is not
+def _remembered(*names_and_values: Any) -> Options:
+    """Most tasks of a program have one of a few sets of options."""
+    half = len(names_and_values) // 2
+    return _composed(dict(zip(names_and_values[:half], names_and_values[half:], strict=True)))
+
+
+def _composed(merged: Mapping[str, Any]) -> Options:
     check_names(merged, NAMES, "option")
     values: dict[str, Any] = {}
     for name, value in merged.items():
