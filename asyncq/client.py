@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
-from uuid import uuid4
 
 from typing_extensions import Unpack
 
 from ._broker import keys
 from ._broker.address import RedisSource as ForeignSource
 from ._broker.arguments import NewTask
-from ._broker.codec import task_info
+from ._broker.codec import moment, new_task_info
 from ._broker.completion import Completions
 from ._broker.connection import Connection
 from ._broker.message import TaskMessage
-from ._broker.producer import Enqueued, Producer
+from ._broker.producer import Answer, Enqueued, Producer
 from ._broker.task_lists import TaskLists
 from ._clock import Clock
+from ._task_ids import new_task_id
 from .errors import EnqueueManyError, InvalidResultError, TaskFailedError
 from .info import TaskInfo
 from .options import Duration, EnqueueOptions, Options, compose, seconds
@@ -63,11 +64,10 @@ class Client:
         `RedisReplyError` (refused by Redis), `TypeError` and `ValueError` (wrong options).
         """
         new = self._new_task(task, options)
-        (answer,) = await self._producer.enqueue([new])
-        result = self._result(new, answer)
-        if isinstance(result, Exception):
-            raise result
-        return result
+        answer = await self._producer.enqueue_one(new)
+        if isinstance(answer, Exception):
+            raise answer
+        return _info(new, answer, self._now())
 
     @overload
     async def enqueue_many(
@@ -102,8 +102,9 @@ class Client:
         answers = iter(
             await self._producer.enqueue([new for new in composed if isinstance(new, NewTask)])
         )
+        now = self._now()
         results = [
-            self._result(new, next(answers)) if isinstance(new, NewTask) else new
+            _info_or_error(new, next(answers), now) if isinstance(new, NewTask) else new
             for new in composed
         ]
         if not return_exceptions and any(isinstance(result, Exception) for result in results):
@@ -186,13 +187,8 @@ class Client:
             )
         return new_task(task, compose(task.options, options))
 
-    def _result(self, new: NewTask, answer: Enqueued | Exception) -> TaskInfo | Exception:
-        if isinstance(answer, Exception):
-            return answer
-        due = answer.due_ms / 1000
-        if answer.state is TaskState.PENDING:
-            due = self._clock.now()
-        return task_info(new.message, answer.state, next_process_at=due or None)
+    def _now(self) -> datetime | None:
+        return moment(self._clock.now())
 
 
 RedisSource = ForeignSource | Client
@@ -204,6 +200,15 @@ def connection_source(source: RedisSource | None) -> ForeignSource | Connection 
     return source._connection if isinstance(source, Client) else source
 
 
+def _info_or_error(new: NewTask, answer: Answer, now: datetime | None) -> TaskInfo | Exception:
+    return answer if isinstance(answer, Exception) else _info(new, answer, now)
+
+
+def _info(new: NewTask, answer: Enqueued, now: datetime | None) -> TaskInfo:
+    due = now if answer.state is TaskState.PENDING else moment(answer.due_ms / 1000)
+    return new_task_info(new.message, answer.state, due)
+
+
 def new_task(task: Task, options: Options) -> NewTask:
     """The record and the conditions of a task to enqueue."""
     lock = ""
@@ -211,23 +216,22 @@ def new_task(task: Task, options: Options) -> NewTask:
         payload = task.payload if task.has_payload else None
         what = payload if options.unique_key is None else options.unique_key
         lock = keys.unique(options.queue, task.type, what)
+    # By position, in the order of their fields: twice as fast as by name.
     message = TaskMessage(
-        type=task.type,
-        id=options.task_id or str(uuid4()),
-        queue=options.queue,
-        payload=task.payload,
-        headers=task.headers,
-        retry=options.max_retry,
-        timeout=options.timeout_s,
-        deadline=options.deadline_s,
-        unique_key=lock,
-        group_key=options.group,
-        retention=options.retention_s,
+        task.type,
+        options.task_id or new_task_id(),
+        options.queue,
+        task.payload,
+        task.headers,
+        options.max_retry,
+        0,  # retried
+        "",  # error_msg
+        0,  # last_failed_at
+        options.timeout_s,
+        options.deadline_s,
+        lock,
+        options.group,
+        options.retention_s,
     )
-    return NewTask(
-        message,
-        own_id=options.task_id is None,
-        unique_s=options.unique_s,
-        process_at_ms=options.process_at_ms,
-        process_in_ms=options.process_in_ms,
-    )
+    own_id = options.task_id is None
+    return NewTask(message, own_id, options.unique_s, options.process_at_ms, options.process_in_ms)

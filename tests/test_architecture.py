@@ -22,6 +22,7 @@ LONGEST_MODULE = 500
 LEAVES = {
     "errors": "",
     "_clock": "",
+    "_task_ids": "",
     "_threads": "",
     "payload": "errors",
     "options": "errors",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
+from typing import NamedTuple
 
 from .._clock import Clock
 from ..errors import RedisError, RedisReplyError, RedisUnavailableError
@@ -17,8 +18,7 @@ from .message import TaskMessage
 Arg = str | bytes | int | float
 
 
-@dataclass(frozen=True, slots=True)
-class NewTask:
+class NewTask(NamedTuple):
     """A task to enqueue. Its message's `unique_key` names the lock, `group_key` the group."""
 
     message: TaskMessage
@@ -41,9 +41,16 @@ def is_plain(new: NewTask) -> bool:
     )
 
 
+@lru_cache(maxsize=1024)
 def new_task_keys(queue: str) -> tuple[str, ...]:
     """The keys of enqueue.lua."""
     return (keys.pending(queue), keys.scheduled(queue), keys.groups(queue), keys.due(queue))
+
+
+@lru_cache(maxsize=1024)
+def new_task_prefixes(queue: str) -> tuple[str, str, str]:
+    """The first arguments of enqueue.lua."""
+    return (keys.task_prefix(queue), keys.group_prefix(queue), keys.due_channel(queue))
 
 
 def new_task_args(new: NewTask, call_token: str) -> tuple[Arg, ...]:
@@ -85,7 +92,14 @@ def finish_keys(queue: str, clock: Clock) -> tuple[str, ...]:
 
 def answers_of(reply: Reply, count: int) -> Sequence[Reply]:
     """A script's list of answers; if the call failed as a whole, its error for each."""
-    return [reply] * count if isinstance(reply, RedisError) else reply
+    return [copy_of(reply) for _ in range(count)] if isinstance(reply, RedisError) else reply
+
+
+def copy_of(error: Reply) -> Reply:
+    """An error for one more caller: raised twice, one error would have the traces of both."""
+    if isinstance(error, RedisReplyError):
+        return RedisReplyError(error.text)
+    return RedisUnavailableError(error.where, error.reason, sent=error.sent)
 
 
 def reply_error(text: bytes) -> RedisReplyError:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from ..info import EnqueueEvent, SchedulerEntry, ServerInfo, TaskInfo, WorkerInfo
+from ..info import (
+    EnqueueEvent,
+    SchedulerEntry,
+    ServerInfo,
+    TaskInfo,
+    WorkerInfo,
+    enqueued_info,
+)
 from ..option_text import option_texts, read_option_texts
 from ..task import Task, TaskState
 from .message import NO_HEADERS, TaskMessage
@@ -36,23 +44,32 @@ def encode_task(message: TaskMessage) -> bytes:
 
     Error texts may hold what UTF-8 cannot (asynq fails to store those): it is replaced.
     """
-    encoded: bytes = TaskMessagePb(
+    pb = TaskMessagePb(
         type=message.type,
         payload=message.payload,
         id=message.id,
         queue=message.queue,
         retry=message.retry,
-        retried=message.retried,
-        error_msg=valid_text(message.error_msg),
         timeout=message.timeout,
-        deadline=message.deadline,
-        unique_key=message.unique_key,
-        last_failed_at=message.last_failed_at,
-        retention=message.retention,
-        completed_at=message.completed_at,
-        group_key=message.group_key,
-        headers=message.headers,
-    ).SerializeToString()
+    )
+    # Most tasks have none of these, and each that is named costs its time.
+    if message.headers:
+        pb.headers.update(message.headers)
+    if message.deadline:
+        pb.deadline = message.deadline
+    if message.unique_key:
+        pb.unique_key = message.unique_key
+    if message.group_key:
+        pb.group_key = message.group_key
+    if message.retention:
+        pb.retention = message.retention
+    if message.completed_at:
+        pb.completed_at = message.completed_at
+    if message.retried or message.last_failed_at or message.error_msg:
+        pb.retried = message.retried
+        pb.last_failed_at = message.last_failed_at
+        pb.error_msg = valid_text(message.error_msg)
+    encoded: bytes = pb.SerializeToString()
     return encoded
 
 
@@ -219,15 +236,35 @@ def task_info(
         max_retry=message.retry,
         retried=message.retried,
         last_error=message.error_msg,
-        last_failed_at=_moment(message.last_failed_at),
+        last_failed_at=moment(message.last_failed_at),
         timeout=_length(message.timeout) if message.timeout else None,
-        deadline=_moment(message.deadline),
+        deadline=moment(message.deadline),
         group=message.group_key,
-        next_process_at=_moment(next_process_at),
+        next_process_at=moment(next_process_at),
         is_orphaned=is_orphaned,
         retention=_length(message.retention),
-        completed_at=_moment(message.completed_at),
+        completed_at=moment(message.completed_at),
         result=result or None,
+    )
+
+
+def new_task_info(
+    message: TaskMessage, state: TaskState, next_process_at: datetime | None
+) -> TaskInfo:
+    """The same for a task that was just enqueued."""
+    return enqueued_info(
+        message.id,
+        message.queue,
+        message.type,
+        message.payload,
+        message.headers,
+        state,
+        message.retry,
+        _length(message.timeout) if message.timeout else None,
+        moment(message.deadline),
+        message.group_key,
+        next_process_at,
+        _length(message.retention),
     )
 
 
@@ -246,13 +283,15 @@ def valid_text(text: str) -> str:
     return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
 
 
-def _moment(unix_s: float | None) -> datetime | None:
+def moment(unix_s: float | None) -> datetime | None:
+    """Unix seconds as people have it; None for 0, asynq's "never"."""
     if not unix_s:
         return None
     # What no calendar has, a foreign producer may still have written.
     return _EPOCH + timedelta(seconds=min(max(unix_s, _FIRST_S), _LAST_S))
 
 
+@lru_cache(maxsize=1024)
 def _length(seconds: int) -> timedelta:
     return timedelta(seconds=min(max(seconds, -_LAST_S), _LAST_S))
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from secrets import token_hex
+from typing import TypeAlias
 
 from .._clock import Clock
 from ..errors import (
@@ -23,16 +24,19 @@ from .arguments import (
     Arg,
     NewTask,
     answers_of,
+    copy_of,
     is_plain,
     new_task_args,
     new_task_keys,
+    new_task_prefixes,
     passing,
     reply_error,
 )
 from .codec import encode_task
 from .connection import Call, Connection, Reply
+from .lane import Lane
 from .message import TaskMessage
-from .slices import Slice, rounds
+from .slices import BYTES, Slice, rounds
 
 # Between the sendings of one enqueue. About two seconds bridge the last moments of a failover;
 # whether to wait longer the caller knows better.
@@ -51,6 +55,9 @@ class Enqueued:
     due_ms: int
 
 
+Answer: TypeAlias = Enqueued | EnqueueError | RedisError
+"""What came of a new task."""
+
 _PENDING = Enqueued(TaskState.PENDING, 0)
 
 
@@ -61,115 +68,156 @@ class Producer:
         self.connection = connection
         self.clock = clock
         self._announced: dict[str, float] = {}
+        self._lanes: dict[str, Lane[NewTask, Answer]] = {}
 
-    async def enqueue(self, items: Sequence[NewTask]) -> list[Enqueued | EnqueueError | RedisError]:
-        """Store new tasks; the results line up with `items`, and no error is raised.
+    async def enqueue(self, items: Sequence[NewTask]) -> list[Answer]:
+        """Store new tasks; the results line up with `items`, and errors stand in their places.
 
         Sent again for about two seconds after a lost connection, and while Redis would not take
         it just now; then what is still open fails.
         """
-        sending = _Sending(self, len(items))
+        sending = _Sending(self, items)
         for round_ in rounds(items, _queue_of_new, _size_of_new):
             await sending.deliver(round_)
-        return sending.results()
+        return sending.results
+
+    async def enqueue_one(self, item: NewTask) -> Answer:
+        """The same for one. Calls made while others are under way travel together."""
+        # A node of a cluster that is away must not hold up the queues of the others.
+        road = item.message.queue if self.connection.is_cluster else ""
+        lane = self._lanes.get(road)
+        if lane is None or lane.loop is not asyncio.get_running_loop():
+            lane = self._lanes[road] = Lane(self._on_one_road, _size_of_new, BYTES)
+        return await lane.ride(item)
+
+    def _on_one_road(self, items: Sequence[NewTask]) -> _Sending:
+        sending = _Sending(self, items)
+        if len(items) == 1:
+            sending.open = (Slice(items[0].message.queue, ((0, items[0]),)),)
+        else:
+            sending.open = [
+                slice_ for round_ in rounds(items, _queue_of_new, _size_of_new) for slice_ in round_
+            ]
+        return sending
 
     async def enqueue_once(self, slices: Sequence[Slice[NewTask]], call_token: str) -> list[Reply]:
         """One round trip; a reply of enqueue.lua for every slice.
 
         Raises `RedisUnavailableError`.
         """
-        queues = dict.fromkeys(slice_.queue for slice_ in slices)
-        announce = [q for q in queues if self._announced.get(q, 0.0) <= time.monotonic()]
-        calls = [Call.command("SADD", keys.QUEUES, queue) for queue in announce]
-        calls += [self._enqueue_call(slice_, call_token) for slice_ in slices]
-        replies = await self.connection.run(calls)
+        now = time.monotonic()
+        announced = self._announced
+        queues = dict.fromkeys([slice_.queue for slice_ in slices])
+        announce = [queue for queue in queues if announced.get(queue, 0.0) <= now]
+        calls = [self._enqueue_call(slice_, call_token) for slice_ in slices]
+        if not announce:
+            return await self.connection.run(calls)
+        announcements = [Call.command("SADD", keys.QUEUES, queue) for queue in announce]
+        replies = await self.connection.run(announcements + calls)
         for queue, reply in zip(announce, replies, strict=False):
             if not isinstance(reply, RedisError):
-                self._announced[queue] = time.monotonic() + _ANNOUNCE_AGAIN_S
+                announced[queue] = time.monotonic() + _ANNOUNCE_AGAIN_S
         return replies[len(announce) :]
 
     def _enqueue_call(self, slice_: Slice[NewTask], call_token: str) -> Call:
-        args: list[Arg] = [
-            keys.task_prefix(slice_.queue),
-            keys.group_prefix(slice_.queue),
-            keys.due_channel(slice_.queue),
-            self.clock.skew_ms,
-        ]
+        args: list[Arg] = [*new_task_prefixes(slice_.queue), self.clock.skew_ms]
         if all(is_plain(item) for _, item in slice_.items):
             args.append(2)
             for _, item in slice_.items:
-                args += (item.message.id, encode_task(item.message))
+                message = item.message
+                args.append(message.id)
+                args.append(encode_task(message))
         else:
             args.append(7)
             for place, item in slice_.items:
                 # With its place: two items of one call with the same id are a conflict, too.
                 args += new_task_args(item, f"{call_token}.{place}")
-        return Call.of(scripts.ENQUEUE, new_task_keys(slice_.queue), args)
+        return Call(scripts.ENQUEUE, new_task_keys(slice_.queue), args)
 
 
 class _Sending:
-    """One `enqueue`: sends, sends again, and gathers what came of each item."""
+    """Items of one call: sends them, sends them again, and gathers what came of each."""
 
-    def __init__(self, producer: Producer, count: int) -> None:
+    __slots__ = ("_call_token", "_maybe_stored", "_pauses", "_producer", "open", "results")
+
+    results: list[Answer]
+    """Of those that are open, why they are."""
+    open: Sequence[Slice[NewTask]]
+    """What is to be sent."""
+
+    def __init__(self, producer: Producer, items: Sequence[NewTask]) -> None:
+        self.results = [_PENDING] * len(items)
+        self.open = ()
         self._producer = producer
-        self._call_token = token_hex(8)
+        # Items with an id of ours recognise themselves without it.
+        self._call_token = "" if all(item.own_id for item in items) else token_hex(8)
+        self._maybe_stored = False
         self._pauses: Sequence[float] = _ENQUEUE_PAUSES_S
-        self._results: list[Enqueued | EnqueueError | RedisError | None] = [None] * count
 
-    def results(self) -> list[Enqueued | EnqueueError | RedisError]:
-        return [result for result in self._results if result is not None]
+    def open_places(self) -> Sequence[int]:
+        if not self.open:
+            return ()
+        return [place for slice_ in self.open for place, _ in slice_.items]
 
     async def deliver(self, slices: Sequence[Slice[NewTask]]) -> None:
-        maybe_stored = False
-        for pause in (*self._pauses, None):
-            try:
-                replies = await self._producer.enqueue_once(slices, self._call_token)
-            except RedisUnavailableError as error:
-                maybe_stored = maybe_stored or error.sent
-                self._fail(slices, error, maybe_stored)
-            else:
-                slices, lost = self._take(slices, replies)
-                maybe_stored = maybe_stored or lost
-            if not slices:
+        self.open = slices
+        self._maybe_stored = False
+        await self.once()
+        if self.open:
+            await self.again()
+
+    async def again(self) -> None:
+        """Wait and send what is open, until nothing is or for about two seconds."""
+        for pause in self._pauses:
+            await asyncio.sleep(pause)
+            await self.once()
+            if not self.open:
                 return
-            if pause is not None:
-                await asyncio.sleep(pause)
         # Redis was waited for once. The rounds that follow are tried, not waited for.
         self._pauses = ()
 
-    def _fail(
-        self, slices: Sequence[Slice[NewTask]], error: RedisUnavailableError, maybe_stored: bool
-    ) -> None:
-        for slice_ in slices:
-            for place, item in slice_.items:
-                self._results[place] = (
-                    OutcomeUnknownError(item.message.id, slice_.queue) if maybe_stored else error
-                )
+    async def once(self) -> None:
+        """One round trip with all that is open; what has to be sent again stays so."""
+        try:
+            replies = await self._producer.enqueue_once(self.open, self._call_token)
+        except RedisUnavailableError as error:
+            self._maybe_stored = self._maybe_stored or error.sent
+            for slice_ in self.open:
+                self._fail(slice_, error, self._maybe_stored)
+        else:
+            self._take(replies)
 
-    def _take(
-        self, slices: Sequence[Slice[NewTask]], replies: Sequence[Reply]
-    ) -> tuple[list[Slice[NewTask]], bool]:
-        """Note the answers. Returns what is to be sent again, and whether some of it was lost
-        on its way (a node of a cluster) and may be stored."""
+    def _fail(
+        self, slice_: Slice[NewTask], error: RedisUnavailableError, maybe_stored: bool
+    ) -> None:
+        for place, item in slice_.items:
+            if maybe_stored:
+                self.results[place] = OutcomeUnknownError(item.message.id, slice_.queue)
+            else:
+                self.results[place] = copy_of(error)
+
+    def _take(self, replies: Sequence[Reply]) -> None:
+        """Note the answers. Some may have been lost on their way (a node of a cluster)."""
         refused: list[Slice[NewTask]] = []
-        lost = False
-        for slice_, reply in zip(slices, replies, strict=True):
-            answers = answers_of(reply, len(slice_.items))
-            open_items = []
-            for (place, item), answer in zip(slice_.items, answers, strict=True):
-                result = enqueued(answer, item.message)
-                self._results[place] = result
-                if isinstance(result, RedisError) and passing(result):
-                    open_items.append((place, item))
+        results = self.results
+        for slice_, reply in zip(self.open, replies, strict=True):
             if isinstance(reply, RedisUnavailableError):
-                lost = lost or reply.sent
-                self._fail([slice_], reply, reply.sent)
+                self._maybe_stored = self._maybe_stored or reply.sent
+                self._fail(slice_, reply, reply.sent)
+                refused.append(slice_)
+                continue
+            open_items = []
+            answers = answers_of(reply, len(slice_.items))
+            for (place, item), answer in zip(slice_.items, answers, strict=True):
+                result = results[place] = enqueued(answer, item.message)
+                if result is not _PENDING and isinstance(result, RedisError) and passing(result):
+                    open_items.append((place, item))
             if open_items:
                 refused.append(Slice(slice_.queue, open_items))
-        return refused, lost
+        self.open = refused
 
 
-def enqueued(answer: Reply, message: TaskMessage) -> Enqueued | EnqueueError | RedisError:
+def enqueued(answer: Reply, message: TaskMessage) -> Answer:
     """One answer of enqueue.lua."""
     if isinstance(answer, RedisError):
         return answer
