@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import selectors
 import threading
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import CancelledError, Future
@@ -153,7 +154,7 @@ class _Running:
     def __init__(self, redis: RedisSource | None) -> None:
         self.pid = os.getpid()
         self._client = Client(redis)
-        self._loop = asyncio.new_event_loop()
+        self._loop = asyncio.SelectorEventLoop(_Selector())
         # A daemon, and nothing that has to be closed: a program may just end, and in a forked
         # child, where this thread does not exist, it is simply forgotten.
         self._thread = threading.Thread(
@@ -177,3 +178,25 @@ class _Running:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
         await self._client.aclose()
+
+
+class _Selector(selectors.DefaultSelector):
+    """One that a forked child leaves alone.
+
+    What epoll watches belongs to parent and child together. When a child ends, Python closes the
+    connections that it inherited, and without this the parent would not hear of its own any more.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pid = os.getpid()
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        if os.getpid() != self._pid:
+            return self.get_key(fileobj)
+        return super().unregister(fileobj)
+
+    def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        if os.getpid() != self._pid:
+            return self.get_key(fileobj)
+        return super().modify(fileobj, events, data)

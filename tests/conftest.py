@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from typing import Any
 from uuid import uuid4
 
+import hypothesis
 import pytest
 import serving
 from redis.asyncio import Redis
@@ -26,6 +27,11 @@ from asyncq.devredis import DevRedisError
 def pytest_configure(config: pytest.Config) -> None:
     for variable in ("ASYNCQ_REDIS_URL", "REDIS_URL"):  # nobody's Redis but our own
         os.environ.pop(variable, None)
+    # An example that takes long on a busy machine is no failure.
+    hypothesis.settings.register_profile(
+        "any pace", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("any pace")
     config.addinivalue_line(
         "markers", "every_redis: run once for each server variant (embedded Valkey, Redis on PATH)"
     )

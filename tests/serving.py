@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from redis.asyncio import Redis
@@ -124,16 +124,17 @@ class Work:
         return there
 
     async def counters(self) -> tuple[int, int]:
-        """Processed and failed, in all; the days' counters agree (not asked around midnight)."""
-        day = datetime.now(UTC).strftime("%Y-%m-%d")
+        """Processed and failed, in all; the days' counters agree."""
+        today = datetime.now(UTC)
+        days = [(today - timedelta(days=ago)).strftime("%Y-%m-%d") for ago in (0, 1)]
         found = await self.redis.mget(
             keys.processed(self.queue),
             keys.failed(self.queue),
-            keys.processed_on(self.queue, day),
-            keys.failed_on(self.queue, day),
+            *(keys.processed_on(self.queue, day) for day in days),
+            *(keys.failed_on(self.queue, day) for day in days),
         )
-        processed, failed, *of_the_day = [int(value or 0) for value in found]
-        assert of_the_day == [processed, failed]
+        processed, failed, *of_days = [int(value or 0) for value in found]
+        assert [sum(of_days[:2]), sum(of_days[2:])] == [processed, failed]
         return processed, failed
 
     async def counted(self, processed: int, failed: int) -> None:

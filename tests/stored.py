@@ -26,14 +26,18 @@ from asyncq._clock import Clock
 async def snapshot(redis: Redis, queue: str) -> dict[str, Any]:
     """Every key of a queue, without its prefix, and what it holds.
 
-    asynq's keys are named as in `pending` and `t:<id>`, ours as in `asyncq:due`, and the day of a
-    daily counter is `<day>`. Scores are numbers, messages are `TaskMessage`, all else is text.
+    asynq's keys are named as in `pending` and `t:<id>`, ours as in `asyncq:due`. Daily counters
+    are added up; their day is `<day>`. Scores are numbers, messages are `TaskMessage`, all else
+    is text.
     """
-    found = {}
+    found: dict[str, Any] = {}
     for pattern in (f"asynq:{{{queue}}}:*", f"asyncq:{{{queue}}}:*"):
         async for key in redis.scan_iter(pattern, count=1000):
             if value := await _value(redis, key):  # else it was deleted or ran out meanwhile
-                found[_short(key, queue)] = value
+                short = _short(key, queue)
+                if short in found:  # a counter of two days, around midnight
+                    value = str(int(found[short]) + int(value))
+                found[short] = value
     return found
 
 

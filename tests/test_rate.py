@@ -36,18 +36,17 @@ async def no_result(result: bytes) -> None: ...
 @contextmanager
 def handling(task_id: str, deadline: datetime | None = None) -> Any:
     """As if a handler ran here."""
-    token = enter(
-        TaskContext(
-            task_id=task_id,
-            task_type="t",
-            queue="q",
-            retry_count=0,
-            max_retry=0,
-            deadline=deadline or datetime.now(UTC) + timedelta(minutes=5),
-            headers={},
-            _write=no_result,
-        )
+    context = TaskContext(
+        task_id=task_id,
+        task_type="t",
+        queue="q",
+        retry_count=0,
+        max_retry=0,
+        deadline=deadline or datetime.now(UTC) + timedelta(minutes=5),
+        headers={},
+        _write=no_result,
     )
+    token = enter(lambda: context)
     try:
         yield
     finally:

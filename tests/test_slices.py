@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncq._broker.slices import BYTES, ITEMS, PER_ROUND, rounds
@@ -38,7 +38,6 @@ def test_large_items_travel_in_smaller_slices_and_one_too_large_alone() -> None:
     assert cut([("a", 1), ("a", 2 * BYTES), ("a", 1)]) == [[[0], [1], [2]]]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, BYTES)), max_size=300))
 def test_every_item_travels_once_in_the_order_of_its_queue(items: list[Item]) -> None:
     places: dict[str, list[int]] = {}

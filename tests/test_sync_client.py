@@ -243,7 +243,9 @@ async def test_a_program_that_just_ends_does_not_hang(
 async def test_children_and_parent_use_it_after_a_fork(
     redis_url: str, client: Client, queue: str
 ) -> None:
-    done = await in_thread(lambda: run("forks", redis_url, queue))
+    # What is sent on a connection that nobody listens to any more is given up very late.
+    patient = redis_url + "&socket_timeout=600"
+    done = await in_thread(lambda: run("forks", patient, queue))
     assert (done.returncode, done.stdout.split()) == (0, ["0"] * 4)
     assert "Traceback" not in done.stderr
     expected = {"before", "after", *(f"parent {n}" for n in range(4))}

@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncq._broker import wire
@@ -291,13 +291,11 @@ _tasks = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(_tasks)
 def test_every_task_reads_back_as_it_was_written(message: TaskMessage) -> None:
     assert decode_task(encode_task(message)) == message
 
 
-@settings(deadline=None)
 @given(st.binary())
 def test_any_bytes_are_a_task_or_undecodable(data: bytes) -> None:
     try:
@@ -308,7 +306,6 @@ def test_any_bytes_are_a_task_or_undecodable(data: bytes) -> None:
     assert message.type
 
 
-@settings(deadline=None)
 @given(st.text(st.characters()))
 def test_any_error_text_can_be_stored(text: str) -> None:
     stored = decode_task(encode_task(TaskMessage("t", "x", "q", error_msg=text))).error_msg

@@ -39,11 +39,10 @@ async def test_a_task_whose_lease_ran_out_is_listed_with_all_it_takes_to_recover
 @pytest.mark.parametrize(
     ("claim", "over_s", "listed"),
     [
-        ("claim", 0, False),
         ("claim", -30, False),
         ("claim", 3, True),
         (None, 3, False),
-        (None, 25, False),
+        (None, 15, False),
         (None, 31, True),
     ],
 )
@@ -174,9 +173,9 @@ async def test_expiry_goes_by_redis_clock(
     queue: str, broker: Broker, maintenance: Maintenance, clock: Clock
 ) -> None:
     await take(broker, a_message(queue))
-    clock.skew += 30
+    clock.skew += 25
     assert await expired_ids(maintenance, queue) == []
-    clock.skew += 4
+    clock.skew += 10
     assert await expired_ids(maintenance, queue) == ["a"]
 
 

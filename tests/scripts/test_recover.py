@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,7 +24,7 @@ FAILED = {"processed": "1", "processed:<day>": "1", "failed": "1", "failed:<day>
 
 
 def failed(task: TaskMessage) -> TaskMessage:
-    return replace(task, retried=1, error_msg="asynq: task lease expired", last_failed_at=7)
+    return task._replace(retried=1, error_msg="asynq: task lease expired", last_failed_at=7)
 
 
 def recovery(kind: Any, task: TaskMessage, claim: str = "claim", **how: Any) -> Recovery:
@@ -127,7 +126,9 @@ EVERY_KIND = pytest.mark.parametrize("kind", ["restart", "retry", "archive", "pa
 
 
 @EVERY_KIND
-@pytest.mark.parametrize(("claim", "over_s"), [("claim", -30), ("claim", 0), (None, 0), (None, 20)])
+@pytest.mark.parametrize(
+    ("claim", "over_s"), [("claim", -30), ("claim", 30), (None, 0), (None, 15)]
+)
 async def test_a_lease_that_was_renewed_or_is_in_its_grace_is_kept(
     redis: Redis,
     queue: str,
@@ -139,7 +140,9 @@ async def test_a_lease_that_was_renewed_or_is_in_its_grace_is_kept(
     await put_active(redis, a_message(queue), await now_us(redis) // 10**6 - over_s, claim=claim)
     stored = await snapshot(redis, queue)
     item = recovery(kind, a_message(queue), claim or "")
-    assert await maintenance.recover(queue, [item]) == [False]
+    # Two seconds, as by default, may pass between these lines.
+    patient = Maintenance(maintenance._connection, Clock(), claimed_grace_s=90)
+    assert await patient.recover(queue, [item]) == [False]
     assert await snapshot(redis, queue) == stored
 
 
