@@ -45,7 +45,7 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Writes to .nox/bench; `nox -s bench -- --out docs` is what the documentation shows."""
+    """Writes to .nox/bench-results; `-- --out docs` is what the documentation shows."""
     session.install("-e", ".[embedded]", "matplotlib>=3.8")
     session.run("python", "-m", "benchmarks", *session.posargs)
 

@@ -19,6 +19,7 @@ from benchmarks.programs import ROOT, Contestant, ContestantError
 from benchmarks.report import markdown
 from benchmarks.results import Results
 
+FIGURES = "benchmarks-results.json"
 QUICK_CONTESTANTS = ("asyncq", "asynq_go", "arq")
 
 
@@ -33,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sizes = replace(sizes, rounds=given.rounds)
     names = given.only or (QUICK_CONTESTANTS if given.quick else environments.names())
     with tempfile.TemporaryDirectory(prefix="asyncq-bench-") as directory:
-        found = run(names, sizes, given.envs.resolve(), Path(directory) / "board", given.measure)
+        place = Path(directory) / "board"
+        found = run(names, sizes, given.envs.resolve(), place, given.measure, given.out)
     write(found, given.out)
     failed = [result.title for result in found.measures.values() if ASYNCQ in result.without]
     if failed or ASYNCQ in found.missing:
@@ -41,9 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(
-    names: Sequence[str], sizes: Sizes, envs: Path, board: Path, only: Sequence[str]
+    names: Sequence[str], sizes: Sizes, envs: Path, board: Path, only: Sequence[str], out: Path
 ) -> Results:
-    """Everything that is measured; `only` names measures by how their keys begin."""
+    """Everything that is measured; `only` names measures by how their keys begin.
+
+    The figures are written after each measure: a run that is broken off is not lost.
+    """
     contestants: dict[str, Contestant] = {}
     missing: dict[str, str] = {}
     for name in names:
@@ -64,13 +69,13 @@ def run(
             if not only or any(measure.key.startswith(begin) for begin in only):
                 tell(measure.title)
                 found.measures[measure.key] = results.measure(measure, sizes.rounds, tell)
+                found.write(out / FIGURES)
     return found
 
 
 def write(found: Results, out: Path) -> None:
     """The figures as JSON, the page and the picture."""
-    out.mkdir(parents=True, exist_ok=True)
-    found.write(out / "benchmarks-results.json")
+    found.write(out / FIGURES)
     (out / "benchmarks-results.md").write_text(markdown(found))
     try:
         draw(found, out / "benchmarks.svg")
@@ -98,7 +103,9 @@ def _parser() -> argparse.ArgumentParser:
         help="a measure, or how the keys of several begin; repeat it",
     )  # fmt: skip
     parser.add_argument("--rounds", type=int, help="instead of 3")
-    parser.add_argument("--out", type=Path, default=ROOT / ".nox" / "bench", metavar="DIRECTORY")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / ".nox" / "bench-results", metavar="DIRECTORY"
+    )
     parser.add_argument(
         "--envs", type=Path, default=ROOT / ".nox" / "bench-envs", metavar="DIRECTORY",
         help="where the environments of the contestants are kept",

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from benchmarks.place import Figures, Place, until
-from benchmarks.programs import ROOT, Contestant
+from benchmarks.programs import ROOT, Contestant, ContestantError
 from benchmarks.recording import Recording, recorded
 from benchmarks.waking import APART_MS, summary
 
@@ -104,7 +104,7 @@ class Ceiling:
         # A replay that does less than the original would be a ceiling too high.
         found = self._place.server.redis.llen(key)
         if found != expected:
-            raise RuntimeError(f"{found} tasks in {key} after a replay, not {expected}")
+            raise ContestantError(f"{found} tasks in {key} after a replay, not {expected}")
 
 
 def bare(what: str, **options: Any) -> dict[str, Any]:
@@ -113,9 +113,11 @@ def bare(what: str, **options: Any) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.bare", what, *flags],
         cwd=ROOT,
-        stdout=subprocess.PIPE,
-        check=True,
+        capture_output=True,
+        check=False,
     )
+    if done.returncode:
+        raise ContestantError(f"{what} ended with {done.returncode}: {done.stderr.decode()[-300:]}")
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 

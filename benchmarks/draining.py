@@ -68,10 +68,20 @@ def rate(slots: Sequence[Slot], samples: Sequence[tuple[int, int]], count: int) 
     most was done (or a child that replaced another) does not shorten the time that is counted.
     """
     begin, end = max(slot.first_ns for slot in slots), max(slot.last_ns for slot in slots)
-    done = max((runs for at, runs in samples if at <= begin), default=0)
+    done = _runs_at(begin, samples)
     if len(slots) == 1 or done > count / 2:
         begin, done = min(slot.first_ns for slot in slots), 0
     return (count - done) / max(1, end - begin) * 1e9
+
+
+def _runs_at(moment: int, samples: Sequence[tuple[int, int]]) -> float:
+    """Between two looks the number is taken to have grown evenly."""
+    before, runs = 0, 0
+    for at, later in samples:
+        if at >= moment:
+            return runs + (later - runs) * (moment - before) / max(1, at - before)
+        before, runs = at, later
+    return runs
 
 
 @dataclass

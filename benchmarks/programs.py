@@ -59,7 +59,10 @@ class Contestant:
             if done.returncode:
                 reason = f"{action} ended with {done.returncode}: {_last_words(log)}"
                 raise ContestantError(reason)
-        answer: dict[str, Any] = json.loads(done.stdout)
+        try:
+            answer: dict[str, Any] = json.loads(done.stdout)
+        except ValueError as error:
+            raise ContestantError(f"{action} answered {done.stdout[:200]!r}") from error
         if "unsupported" in answer:
             raise UnsupportedError(answer["unsupported"])
         return answer

@@ -190,7 +190,7 @@ def test_one_process_is_measured_from_its_first_run_to_its_last() -> None:
 
 
 def test_two_processes_are_measured_from_when_the_second_one_has_begun() -> None:
-    samples = [(int(at * 1e9), done) for at, done in ((10.5, 100), (11, 200), (11.5, 500))]
+    samples = [(int(at * 1e9), done) for at, done in ((10.5, 100), (11.5, 300), (12, 500))]
     assert rate([slot(10, 13), slot(11, 12.9)], samples, 1000) == 400
 
 
