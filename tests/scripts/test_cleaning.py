@@ -159,3 +159,19 @@ async def test_tasks_without_a_hash_and_keys_that_are_none_go_too(
     else:
         assert await trim(maintenance, queue) == (3, 0)
     assert await snapshot(redis, queue) == {}
+
+
+@pytest.mark.parametrize("place", ["completed", "archived"])
+async def test_task_that_was_left_half_moved_and_lives_elsewhere_is_only_taken_out(
+    redis: Redis, maintenance: Maintenance, queue: str, place: str
+) -> None:
+    states = {"waits": "pending", "runs": "active", "left by Go": "active"}
+    for task_id, state in states.items():
+        await redis.hset(keys.task(queue, task_id), mapping={"msg": "m", "state": state})
+        await redis.zadd(keys.queue_prefix(queue) + place, {task_id: 1})
+    await redis.hset(keys.task(queue, "runs"), "asyncq_claim", "claim")
+    if place == "completed":
+        assert await maintenance.delete_expired(queue, 10) == 3
+    else:
+        assert await trim(maintenance, queue) == (3, 0)
+    assert set(await snapshot(redis, queue)) == {"t:waits", "t:runs"}

@@ -27,14 +27,16 @@ if most == 0 or size <= most then
 else
   local left = most
   while left > 0 do
-    local popped = redis.call('ZPOPMIN', KEYS[1], math.min(left, 1000))
+    local found = redis.call('ZRANGE', KEYS[1], 0, math.min(left, 1000) - 1, 'WITHSCORES')
     local members = {}
-    for i = 1, #popped, 2 do
-      members[i] = popped[i + 1]
-      members[i + 1] = popped[i]
+    for i = 1, #found, 2 do
+      members[i] = found[i + 1]
+      members[i + 1] = found[i]
     end
+    -- Into the set before they leave the group: a task in neither would be lost.
     redis.call('ZADD', KEYS[2], unpack(members))
-    left = left - #popped / 2
+    redis.call('ZREMRANGEBYRANK', KEYS[1], 0, #found / 2 - 1)
+    left = left - #found / 2
   end
 end
 return 1

@@ -18,9 +18,11 @@ look_around(tonumber(ARGV[4]), ARGV, 6)
 for i = 6, #ARGV do
   local task, code = movable(ARGV[1], ARGV[i], ARGV[3])
   if task then
-    take_out(task)
-    unlock(task.lock, task.id)
+    -- The other way round than when a task is moved: wherever an id without a task stands, it is
+    -- dropped; a task that stands nowhere would stay for ever.
     redis.call('DEL', task.key)
+    unlock(task.lock, task.id)
+    take_out(task)
     tell(task)
   end
   answers[#answers + 1] = code

@@ -24,5 +24,6 @@ if answer[1] < 1 then return answer end
 local unreadable = {}
 for i = 13, #ARGV do unreadable[ARGV[i]] = true end
 local now_s = whole(math.floor(now_us / 1000000))
-end_set(KEYS[1], KEYS[2], KEYS[3], q.tasks, now_s, ARGV[12], unreadable)
+-- What was made of the set stands: what cannot be archived must not stop the set from going.
+end_set(KEYS[1], KEYS[2], KEYS[3], q.tasks, now_s, ARGV[12], unreadable, redis.pcall)
 return answer

@@ -22,7 +22,7 @@ local function look(id, lease_end)
   local key = ARGV[1] .. id
   local task = redis.pcall('HMGET', key, 'msg', 'asyncq_claim', 'asyncq_recovered', 'state')
   if task.err then
-    redis.call('HSET', KEYS[7], id, task.err)
+    redis.pcall('HSET', KEYS[7], id, task.err)
     return clear(id)
   elseif not task[1] then
     redis.call('DEL', key)
@@ -30,11 +30,13 @@ local function look(id, lease_end)
   elseif task[4] == 'active' then
     local grace = task[2] and ARGV[3] or ARGV[4]
     if (lease_end + grace) * 1000 <= now_ms then
-      for _, value in ipairs({ id, task[1], task[2] or '', task[3] or '0' }) do
+      local times = string.match(task[3] or '0', '^%d%d?%d?$') or '1'
+      for _, value in ipairs({ id, task[1], task[2] or '', times }) do
         found[#found + 1] = value
       end
     end
   elseif zsets[task[4]] and redis.call('ZSCORE', zsets[task[4]], id) then
+    redis.call('HDEL', key, 'asyncq_claim')
     return clear(id)
   end
 end

@@ -6,14 +6,9 @@
 -- Returns { deleted for their age, deleted for their number }
 --@include clock
 --@include unlock
+--@include bury
 local function delete(ids)
-  for _, id in ipairs(ids) do
-    local key = ARGV[1] .. id
-    local lock = redis.pcall('HGET', key, 'unique_key')
-    if type(lock) == 'string' then unlock(lock, id) end
-    redis.call('DEL', key)
-    redis.call('ZREM', KEYS[1], id)
-  end
+  for _, id in ipairs(ids) do bury(KEYS[1], 'archived', ARGV[1] .. id, id) end
   return #ids
 end
 
