@@ -35,7 +35,7 @@ from asyncq import (
     TaskState,
     current,
 )
-from asyncq._broker import completion, keys
+from asyncq._broker import completion, keys, pool
 from asyncq._broker.codec import encode_task
 
 pytestmark = pytest.mark.every_redis
@@ -307,7 +307,7 @@ async def test_very_many_wait_with_one_subscription(redis: Redis, working: Worki
 
     async with working(echo, concurrency=50) as work:
         infos = await work.client.enqueue_many(
-            [Task("t", str(n)) for n in range(1000)], queue=work.queue, retention=60
+            [Task("t", str(n)) for n in range(1000)], queue=work.queue, retention=600
         )
         results = await soon(
             asyncio.gather(*(work.client.result(info, str) for info in [*infos, *infos]))
@@ -316,6 +316,20 @@ async def test_very_many_wait_with_one_subscription(redis: Redis, working: Worki
         ((_, subscriptions),) = await redis.pubsub_numsub(keys.DONE_CHANNEL)
         assert subscriptions == 1
         assert work.client._completions._waiting == {}
+
+
+async def test_however_many_wait_other_calls_find_a_connection(
+    client: Client, redis: Redis, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "POOL_TIMEOUT", 0)
+    monkeypatch.setattr(completion, "_PATIENCE_S", 0)
+    info = await client.enqueue(Task("t"), queue=queue, retention=600)
+    waiting = [asyncio.create_task(client.wait(info)) for _ in range(200)]
+    for _ in range(20):
+        await client.ping()
+    await finish_like_go(redis, info)
+    ended = await soon(asyncio.gather(*waiting))
+    assert {info.state for info in ended} == {TaskState.COMPLETED}
 
 
 async def test_closing_the_client_ends_waiting(client: Client, redis: Redis, queue: str) -> None:

@@ -10,6 +10,7 @@ from ..info import TaskInfo
 from ..task import TaskState
 from . import keys, scripts
 from .connection import Call, Connection
+from .pool import POOL_SIZE
 from .task_lists import TaskLists
 
 _log = logging.getLogger("asyncq")
@@ -19,6 +20,8 @@ _FIRST_LOOK_S, _LONGEST_LOOK_S = 0.1, 1.0
 _RECONNECT_S = 1.0
 # How long Redis may be away before those who wait are told. Picked by feel: a failover passes.
 _PATIENCE_S = 10.0
+# However many wait, they leave connections to other calls.
+_LOOKS_AT_ONCE = POOL_SIZE // 2
 _FINAL = (TaskState.COMPLETED, TaskState.ARCHIVED)
 
 
@@ -29,6 +32,7 @@ class Completions:
         self._connection = connection
         self._task_lists = task_lists
         self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._looks = asyncio.Semaphore(_LOOKS_AT_ONCE)
         self._listening: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -56,6 +60,7 @@ class Completions:
         listening = self._listening
         if listening is not None and listening.get_loop() is not asyncio.get_running_loop():
             self._listening = None
+            self._looks = asyncio.Semaphore(_LOOKS_AT_ONCE)
             self._waiting = {}
 
     async def aclose(self) -> None:
@@ -100,9 +105,10 @@ class Completions:
     async def _look(self, queue: str, task_id: str) -> TaskInfo | str:
         """The task at its end, else its state. Raises `TaskNotFoundError`."""
         call = Call.of(scripts.AWAIT_TASK, (keys.task(queue, task_id),))
-        state = await self._connection.run_one(call)
-        if state is None or state.decode() in _FINAL:
-            return await self._task_lists.task_info(queue, task_id)
+        async with self._looks:
+            state = await self._connection.run_one(call)
+            if state is None or state.decode() in _FINAL:
+                return await self._task_lists.task_info(queue, task_id)
         name: str = state.decode()
         return name
 
