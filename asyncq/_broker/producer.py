@@ -58,6 +58,9 @@ class Enqueued:
 Answer: TypeAlias = Enqueued | EnqueueError | RedisError
 """What came of a new task."""
 
+_Ready: TypeAlias = tuple[Sequence[Slice[NewTask]], Sequence[Call]]
+"""Slices, and what is said to Redis for them."""
+
 _PENDING = Enqueued(TaskState.PENDING, 0)
 
 
@@ -77,8 +80,16 @@ class Producer:
         it just now; then what is still open fails.
         """
         sending = _Sending(self, items)
-        for round_ in rounds(items, _queue_of_new, _size_of_new):
-            await sending.deliver(round_)
+        ahead = (sending.ready(round_) for round_ in rounds(items, _queue_of_new, _size_of_new))
+        ready = next(ahead, None)
+        while ready is not None:
+            delivery = asyncio.create_task(sending.deliver(ready))
+            try:
+                await asyncio.sleep(0)  # it is on its way; while Redis works, the next is encoded
+                ready = next(ahead, None)
+                await delivery
+            finally:
+                delivery.cancel()
         return sending.results
 
     async def enqueue_one(self, item: NewTask) -> Answer:
@@ -100,8 +111,10 @@ class Producer:
             ]
         return sending
 
-    async def enqueue_once(self, slices: Sequence[Slice[NewTask]], call_token: str) -> list[Reply]:
-        """One round trip; a reply of enqueue.lua for every slice.
+    async def enqueue_once(
+        self, slices: Sequence[Slice[NewTask]], call_token: str, calls: Sequence[Call] = ()
+    ) -> list[Reply]:
+        """One round trip; a reply of enqueue.lua for every slice. `calls` if they are made already.
 
         Raises `RedisUnavailableError`.
         """
@@ -109,15 +122,19 @@ class Producer:
         announced = self._announced
         queues = dict.fromkeys([slice_.queue for slice_ in slices])
         announce = [queue for queue in queues if announced.get(queue, 0.0) <= now]
-        calls = [self._enqueue_call(slice_, call_token) for slice_ in slices]
+        calls = calls or self.calls(slices, call_token)
         if not announce:
             return await self.connection.run(calls)
         announcements = [Call.command("SADD", keys.QUEUES, queue) for queue in announce]
-        replies = await self.connection.run(announcements + calls)
+        replies = await self.connection.run([*announcements, *calls])
         for queue, reply in zip(announce, replies, strict=False):
             if not isinstance(reply, RedisError):
                 announced[queue] = time.monotonic() + _ANNOUNCE_AGAIN_S
         return replies[len(announce) :]
+
+    def calls(self, slices: Sequence[Slice[NewTask]], call_token: str) -> list[Call]:
+        """What is said to Redis for `slices`."""
+        return [self._enqueue_call(slice_, call_token) for slice_ in slices]
 
     def _enqueue_call(self, slice_: Slice[NewTask], call_token: str) -> Call:
         args: list[Arg] = [*new_task_prefixes(slice_.queue), self.clock.skew_ms]
@@ -159,10 +176,13 @@ class _Sending:
             return ()
         return [place for slice_ in self.open for place, _ in slice_.items]
 
-    async def deliver(self, slices: Sequence[Slice[NewTask]]) -> None:
-        self.open = slices
+    def ready(self, slices: Sequence[Slice[NewTask]]) -> _Ready:
+        return slices, self._producer.calls(slices, self._call_token)
+
+    async def deliver(self, ready: _Ready) -> None:
+        self.open, calls = ready
         self._maybe_stored = False
-        await self.once()
+        await self.once(calls)
         if self.open:
             await self.again()
 
@@ -176,10 +196,10 @@ class _Sending:
         # Redis was waited for once. The rounds that follow are tried, not waited for.
         self._pauses = ()
 
-    async def once(self) -> None:
+    async def once(self, calls: Sequence[Call] = ()) -> None:
         """One round trip with all that is open; what has to be sent again stays so."""
         try:
-            replies = await self._producer.enqueue_once(self.open, self._call_token)
+            replies = await self._producer.enqueue_once(self.open, self._call_token, calls)
         except RedisUnavailableError as error:
             self._maybe_stored = self._maybe_stored or error.sent
             for slice_ in self.open:
