@@ -69,10 +69,11 @@ def test_every_example_has_a_test() -> None:
 def test_notifications_become_digests(redis_url: str, data: dict[str, str]) -> None:
     directory = EXAMPLES / "aggregation"
     flags = ["--grace-period", "1", "--max-delay", "10", "--max-size", "5"]
+    # All of them wait before the server comes, so none is aggregated without the others.
+    said = run_script(directory, data, "client.py", "--redis", redis_url, "12")
+    assert said.count("aggregating") == 12
     with Script("server.py", "--redis", redis_url, *flags, cwd=directory, env=data) as server:
         server.wait_for("waiting for tasks")
-        said = run_script(directory, data, "client.py", "--redis", redis_url, "12")
-        assert said.count("aggregating") == 12
         sizes = [int(server.wait_for(r"one digest of (\d+)", times=n)[1]) for n in (1, 2, 3)]
         assert sum(sizes) == 12
         assert max(sizes) == 5

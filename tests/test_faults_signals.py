@@ -38,7 +38,7 @@ async def test_signal_acknowledges_what_ends_in_time_and_puts_the_rest_back_in_o
 ) -> None:
     ids = await enqueue(client, queue, *["gated", "hangs"] * (RUNNING // 2), *["quick"] * 10)
     in_time, too_long, not_taken = ids[:RUNNING:2], ids[1:RUNNING:2], ids[RUNNING:]
-    async with Workers(redis_url, tmp_path, config=config(queue, 1)) as workers:
+    async with Workers(redis_url, tmp_path, config=config(queue, 3)) as workers:
         worker = await workers.start()
         await until(lambda: workers.count("start") == RUNNING)
         worker.send_signal(signal.Signals[name])
