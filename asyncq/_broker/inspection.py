@@ -210,7 +210,12 @@ class Inspection:
 
 
 def _daily(queue: str, day: date, processed: bytes | None, failed: bytes | None) -> DailyStats:
-    return DailyStats(queue=queue, date=day, processed=int(processed or 0), failed=int(failed or 0))
+    return DailyStats(queue=queue, date=day, processed=_count(processed), failed=_count(failed))
+
+
+def _count(text: bytes | None) -> int:
+    """A counter; 0 where something else stands."""
+    return int(text) if text is not None and text.isdigit() else 0
 
 
 def _address(host: bytes | None, port: int) -> str:

@@ -128,7 +128,7 @@ class Maintenance:
         found, next_ms = await self._connection.run_one(call)
         expired = [
             Expired(
-                leased_from(queue, id_text(id_), data, claim.decode(), 0.0),
+                leased_from(queue, id_text(id_), data, id_text(claim), 0.0),
                 int(times),
             )
             for id_, data, claim, times in zip(*[iter(found)] * 4, strict=True)
@@ -151,7 +151,7 @@ class Maintenance:
             message = encode_task(item.message) if item.message else valid_text(item.reason)
             delay_ms = max(0, round(item.delay_s * 1000))
             id_ = id_bytes(item.id)
-            args += (item.kind, id_, item.claim, message, delay_ms, int(item.is_failure))
+            args += (item.kind, id_, id_bytes(item.claim), message, delay_ms, int(item.is_failure))
         call = Call.of(scripts.RECOVER, finish_keys(queue, self._clock), args)
         *answers, counters = await self._connection.run_one(call)
         if counters:

@@ -136,7 +136,9 @@ def rule(role: Role, queues: Sequence[str] = (), user: str = "") -> list[str]:
 def called_by(script: Script) -> set[str]:
     """The commands that a script calls: their right to it is asked, too."""
     found: set[str] = set()
-    for first, second in re.findall(r"redis\.p?call\(([^,)]+)(?:,\s*('\w+')?)?", script.source):
+    for first, second in re.findall(
+        r"(?:redis\.p?call|try|count)\(([^,)]+)(?:,\s*('\w+')?)?", script.source
+    ):
         for name in re.findall(r"'([A-Z]+)'", first):
             subcommand = second.strip("'").lower() if name == "MEMORY" else ""
             found.add(name.lower() + (f"|{subcommand}" if subcommand else ""))

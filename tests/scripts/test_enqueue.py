@@ -183,7 +183,6 @@ async def test_a_held_lock_refuses_another_task_and_nothing_changes(
     [
         ("pending", "", {}),
         ("scheduled", "", {"process_in_ms": 10_000}),
-        ("asyncq:due", "", {"process_in_ms": 10_000}),
         ("groups", "g", {}),
         ("g:g", "g", {}),
     ],
@@ -191,12 +190,22 @@ async def test_a_held_lock_refuses_another_task_and_nothing_changes(
 async def test_a_refused_task_leaves_nothing_and_keeps_nothing_locked(
     redis: Redis, queue: str, broker: Broker, broken: str, group: str, how: dict[str, int]
 ) -> None:
-    await redis.set(keys.due(queue) if "due" in broken else keys.queue_prefix(queue) + broken, "?")
+    await redis.set(keys.queue_prefix(queue) + broken, "?")
     task = a_message(queue, unique_key=a_lock(queue), group_key=group)
     (result,) = await broker.enqueue([new(task, unique_s=60, **how)])
     assert isinstance(result, RedisReplyError)
     assert result.code == "WRONGTYPE"
     assert await snapshot(redis, queue) == {broken: "?"}
+
+
+async def test_task_goes_by_its_score_where_something_else_stands_in_due(
+    redis: Redis, queue: str, broker: Broker
+) -> None:
+    await redis.set(keys.due(queue), "?")
+    async with moment(redis) as then:
+        await broker.enqueue([new(a_message(queue), process_in_ms=10_000)])
+    there = await snapshot(redis, queue)
+    assert (there["scheduled"], there["asyncq:due"]) == ({"a": then.s_up(10_000)}, "?")
 
 
 async def test_refused_plain_tasks_leave_nothing(redis: Redis, queue: str, broker: Broker) -> None:

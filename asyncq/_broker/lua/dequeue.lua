@@ -57,7 +57,7 @@ if paused == 0 and wanted > 0 then
     if #taken > 0 and bytes + #(task[1] or '') > MOST_BYTES then break end
     looked = looked + 1
     if task.err then
-      redis.call('HSET', KEYS[5], id, task.err)
+      redis.pcall('HSET', KEYS[5], id, task.err)  -- that it is dropped is logged, too
       drop(id, task.err)
     elseif not task[1] then
       redis.call('DEL', key)

@@ -31,7 +31,7 @@ local function recover(kind, id, claim, msg, ms, failure)
     key = key, id = id, msg = msg, ms = tonumber(ms), failure = failure, waited = held[3],
   }
   finish[kind](task, now_ms, ARGV[2])
-  redis.call('HINCRBY', key, 'asyncq_recovered', 1)
+  redis.pcall('HINCRBY', key, 'asyncq_recovered', 1)
   return 1
 end
 
