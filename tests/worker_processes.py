@@ -135,7 +135,7 @@ class Worker:
         return self._process.returncode is None
 
     def send_signal(self, number: int) -> None:
-        self._process.send_signal(number)
+        os.kill(self._process.pid, number)  # asyncio's `send_signal` may lose the exit status
 
     async def says(self, words: str) -> None:
         """Return when the log has these words."""

@@ -168,8 +168,10 @@ class _Slot:
 
     def _send(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.returncode is None:
+            # Not `send_signal`: it looks first whether the process has ended, and if so takes its
+            # status away from asyncio, which reports 255 then.
             with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(number)
+                os.kill(self._process.pid, number)
 
     async def _run_one(self) -> int:
         with self._ready_pipe() as ready:

@@ -150,7 +150,7 @@ import_feed = TaskType("feed:import", str, unique=60, retention=KEPT_S)
 
 @mux.handle(import_feed)
 async def on_import_feed(url: str) -> str:
-    await asyncio.sleep(0.5)  # while it waits or runs, no second one for the same feed
+    await asyncio.sleep(1.5)  # while it waits or runs, no second one for the same feed
     return f"imported {url}"
 
 

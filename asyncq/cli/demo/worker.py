@@ -15,7 +15,7 @@ from ..failure import CommandError, Exit
 from ..supervised import Supervised
 from .look import Queues
 
-_START_S = 20.0
+_START_S = 60.0
 _STOP_S = 8.0
 _LAST_LINES = 12
 
