@@ -158,7 +158,12 @@ class Guard:
 
 
 def _stack(frame: FrameType | None) -> str:
-    """The innermost frames, without those of the event loop that lead there."""
-    if frame is None:
+    """The frames from the user's handler on, without those that lead there."""
+    frames: list[FrameType] = []
+    while frame is not None and not frame.f_globals.get("__name__", "").startswith("asyncq."):
+        frames.append(frame)
+        frame = frame.f_back
+    if not frames:
         return "  (unknown)"
-    return "".join(traceback.format_list(traceback.extract_stack(frame)[-4:])).rstrip()
+    stack = traceback.StackSummary.extract((each, each.f_lineno) for each in reversed(frames))
+    return "".join(stack.format()).rstrip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import time
 from collections import deque
@@ -19,12 +20,18 @@ from .settler import Settler
 
 _log = logging.getLogger("asyncq")
 
-_PARTS = 4
-"""What fills all slots is started in so many parts."""
+_AT_ONCE = 50
+"""How many attempts are started in one turn of the event loop."""
+_LONGEST_AHEAD_S = 0.05
+"""How long a task that was fetched ahead may wait for a slot here."""
 
 
 class Processor:
-    """At most `concurrency` handlers at a time, and as many outcomes that are not yet written."""
+    """At most `concurrency` handlers at a time, and as many outcomes that are not yet written.
+
+    While handlers end faster than a fetch takes, it fetches ahead: what will find slots while the
+    next fetch is under way, as the last ones tell. What finds none for a moment is put back.
+    """
 
     def __init__(
         self, fetcher: Fetcher, settler: Settler, inflight: Inflight, concurrency: int
@@ -34,8 +41,12 @@ class Processor:
         self._inflight = inflight
         self._concurrency = concurrency
         self._busy = 0
-        self._arrived: deque[Running] = deque()  # their slots are taken; not started yet
-        self._arrival = asyncio.Event()
+        self._ended = 0  # attempts, since the server began
+        self._last_fetch = 0, 0.0  # how many had ended by when
+        self._ahead = 0  # how many tasks to hold beyond the slots
+        self._arrived: deque[Running] = deque()  # held, not started yet
+        self._fill_asked = False
+        self._context = contextvars.copy_context()
         self._changed = asyncio.Event()  # a slot is free, outcomes were written, or stop
         self._stop = asyncio.Event()
         self.runner: Runner
@@ -45,7 +56,11 @@ class Processor:
 
     def slot_is_free(self) -> None:
         self._busy -= 1
+        self._ended += 1
         self._changed.set()
+        if self._arrived:
+            # Not here: the attempt that ended has not handed over its outcome yet.
+            self._fill_soon()
 
     def look_again(self) -> None:
         """What `run` waits for may have come true."""
@@ -53,7 +68,7 @@ class Processor:
 
     @property
     def busy(self) -> int:
-        """How many slots are taken: handlers that run, and tasks about to be started."""
+        """How many handlers run."""
         return self._busy
 
     def stop(self, give_up_after: float) -> None:
@@ -69,27 +84,55 @@ class Processor:
             asyncio.create_task(keep_alive(f"watch of queue {queue!r}", watch.run))
             for queue, watch in self._fetcher.watches.items()
         ]
-        helpers = [*watches, asyncio.create_task(keep_alive("start of tasks", self._start_arrived))]
         try:
             while True:
                 await self._room()
                 await self._fetcher.wait()
                 if self._stop.is_set():
                     break
-                if (free := self._concurrency - self._busy) > 0:
-                    self._dispatch(await self._fetcher.fetch(free))
+                if wanted := self._wanted():
+                    await self._fetch(wanted)
             await self._fetcher.settle_debts()
-            self._give_back_arrived()
+            self._put_back(self._arrived)
+            self._arrived.clear()
         finally:
-            for task in helpers:
+            for task in watches:
                 task.cancel()
-            await asyncio.gather(*helpers, return_exceptions=True)
+            await asyncio.gather(*watches, return_exceptions=True)
+
+    async def _fetch(self, wanted: int) -> None:
+        start = time.monotonic()
+        taken = await self._fetcher.fetch(wanted)
+        self._look_ahead(start)
+        self._dispatch(taken)
+
+    def _look_ahead(self, start: float) -> None:
+        """Hold ahead twice as many as end during a fetch, one half while the other is fetched."""
+        now = time.monotonic()
+        ended, since = self._last_fetch
+        self._last_fetch = self._ended, now
+        share = (now - start) / max(now - since, 1e-6)
+        expected = int(2 * share * (self._ended - ended))
+        # Attempts end in waves, so that one quiet moment says little.
+        self._ahead = min(max(expected, self._ahead * 3 // 4), self._concurrency)
+
+    def _wanted(self) -> int:
+        """How many tasks to fetch now; 0 while slots, and half of what is held ahead, are full.
+
+        What runs, waits or is not written yet is never more than twice the slots.
+        """
+        held = self._busy + len(self._arrived)
+        spare = self._concurrency - held
+        if spare <= -(self._ahead // 2):
+            return 0
+        most = 2 * self._concurrency - held - self._settler.unwritten
+        return max(0, min(spare + self._ahead, most))
 
     async def _room(self) -> None:
-        """Return when a slot is free and the ends of earlier attempts do not pile up, or on
-        stop."""
+        """Return when there is room for more tasks and the ends of earlier attempts do not pile
+        up, or on stop."""
         while not self._stop.is_set() and (
-            self._busy >= self._concurrency
+            not self._wanted()
             or self._settler.unwritten > self._concurrency
             or self.runner.telling > self._concurrency
         ):
@@ -98,7 +141,7 @@ class Processor:
 
     def _dispatch_late(self, taken: Sequence[Taken]) -> None:
         """Start what fits into the slots that are free by now, and put the rest back."""
-        free = max(0, self._concurrency - self._busy)
+        free = max(0, self._concurrency - self._busy - len(self._arrived))
         self._dispatch(taken[:free])
         self._give_back(taken[free:])
 
@@ -111,30 +154,49 @@ class Processor:
             if isinstance(held, Unreadable):
                 self._park(held)
             else:
-                self._busy += 1
                 self._arrived.append(self.runner.hold(held))
-        self._arrival.set()
+        self._fill()
+        if self._busy + len(self._arrived) > self._concurrency:
+            loop = asyncio.get_running_loop()
+            last = self._arrived[-1]
+            loop.call_later(_LONGEST_AHEAD_S, self._give_back_until, last)
 
-    async def _start_arrived(self) -> None:
-        """Start what arrives, for ever: a part of it in each turn of the event loop, so that the
-        next fetch and the outcomes of short tasks are under way while the rest is started."""
-        at_once = max(1, self._concurrency // _PARTS)
-        while True:
-            await self._arrival.wait()
-            for _ in range(min(at_once, len(self._arrived))):
-                running = self._arrived.popleft()
-                if not running.handled:
-                    self.runner.start(running)
-            if not self._arrived:
-                self._arrival.clear()
-            await asyncio.sleep(0)
-
-    def _give_back_arrived(self) -> None:
-        while self._arrived:
-            running = self._arrived.pop()
+    def _fill(self) -> None:
+        """Start what has arrived, as far as there are slots: a part in each turn of the event
+        loop, so that outcomes and the next fetch are under way while the rest is started."""
+        self._fill_asked = False
+        for _ in range(min(_AT_ONCE, self._concurrency - self._busy, len(self._arrived))):
+            running = self._arrived.popleft()
             if not running.handled:
-                self._busy -= 1
+                self._start(running)
+        if self._arrived and self._busy < self._concurrency:
+            self._fill_soon()
+
+    def _fill_soon(self) -> None:
+        if not self._fill_asked:
+            self._fill_asked = True
+            asyncio.get_running_loop().call_soon(self._fill, context=self._context)
+
+    def _give_back_until(self, last: Running) -> None:
+        """Put back what was fetched ahead with `last`, or before it, and still has no slot."""
+        if last in self._arrived:
+            late = [self._arrived.popleft() for _ in range(self._arrived.index(last) + 1)]
+            self._put_back(late)
+            self._ahead = 0
+
+    def _put_back(self, held: Sequence[Running]) -> None:
+        """In their old order: each goes to the head of its queue."""
+        for running in reversed(held):
+            if running.handled:
+                continue
+            if running.ending is None:
                 self.runner.give_back(running)
+            else:
+                self._start(running)  # was cancelled meanwhile, and ends at once
+
+    def _start(self, running: Running) -> None:
+        self._busy += 1
+        self.runner.start(running)
 
     def _give_back(self, taken: Sequence[Taken]) -> None:
         """Put back what was not started, in its old order: each goes to the head of its queue."""
