@@ -5,6 +5,7 @@ python -m nox -s demo      # the main job, on a Redis that it starts itself
 python -m nox -s tests     # all tests; arguments for pytest after --
 python -m nox -s campaign  # the fault campaigns at full length, and what each of them counted
 python -m nox -s bench     # asyncq and its rivals, measured in one run; hours, --quick minutes
+python -m nox -s fuzz      # millions of odd inputs for all that reads text or bytes
 python -m nox -s ci        # everything that must pass
 """
 
@@ -34,6 +35,18 @@ def tests(session: nox.Session) -> None:
 def campaign(session: nox.Session) -> None:
     session.install(".[embedded,dev]")
     session.run("pytest", "-m", "campaign or not campaign", "-k", "faults", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Ten million inputs for the codec, and a hundred thousand for each other parser."""
+    session.install(".[embedded,dev]")
+    codec = ("task", "server", "worker", "entry", "event")
+    others = ("url", "cron", "options", "quoted", "duration", "arguments")
+    arguments = session.posargs or ["--count", "2000000", *codec]
+    session.run("python", "tests/fuzz_run.py", *arguments)
+    if not session.posargs:
+        session.run("python", "tests/fuzz_run.py", "--count", "100000", *others)
 
 
 @nox.session

@@ -7,6 +7,7 @@ Written exactly as Go writes them. Read back more faithfully than Go does: it lo
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, cast
@@ -88,7 +89,10 @@ def _unescaped(match: re.Match[str]) -> str:
     if byte:
         code = int(byte, 16)
         return chr(code if code < 0x80 else 0xDC00 + code)
-    return chr(int(short or long, 16))
+    code = int(short or long, 16)
+    if code > sys.maxunicode:
+        raise ValueError(f"there is no character \\U{long}")
+    return chr(code)
 
 
 def _bytes_of(text: str) -> bytes:

@@ -119,7 +119,7 @@ async def make_foreign(redis: Redis, key: str, kind: str) -> None:
             pipe.hset(key, b"\xff", "x")
         case "zset":
             pipe.zadd(key, {b"\xff": float("inf"), "x": float("-inf")})
-        case "set":
+        case _:
             pipe.sadd(key, b"\xff", "x")
     await pipe.execute()
 
@@ -243,8 +243,8 @@ async def pour(redis: Redis, random: Random) -> None:
         pipe.hset(keys.parked(BAD), id_, random.choice(TEXTS))
     pipe.sadd(keys.groups(BAD), "g", "gone", b"\xff", "", "g:0")
     pipe.zadd(keys.aggregation_sets(BAD), {name: random.choice(TIMES) for name in sets})
-    for key in (keys.processed(BAD), keys.failed(BAD), keys.processed_on(BAD, TODAY)):
-        pipe.set(key, random.choice(TEXTS))
+    for counter in (keys.processed(BAD), keys.failed(BAD), keys.processed_on(BAD, TODAY)):
+        pipe.set(counter, random.choice(TEXTS))
     pipe.set(keys.unique(BAD, "t", None), random.choice(TEXTS))
     for kind in (keys.SERVERS, keys.WORKERS, keys.SCHEDULERS):
         pipe.zadd(kind, {f"{kind}:{{bad}}": NOW_S + 1e6, b"\xff": NOW_S + 1e6, keys.QUEUES: 9e15})
