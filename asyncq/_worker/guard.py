@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import traceback
+from itertools import dropwhile
 from types import FrameType
 
 from .._broker.broker import Broker, extend_calls
@@ -160,10 +161,17 @@ class Guard:
 def _stack(frame: FrameType | None) -> str:
     """The frames from the user's handler on, without those that lead there."""
     frames: list[FrameType] = []
-    while frame is not None and not frame.f_globals.get("__name__", "").startswith("asyncq."):
-        frames.append(frame)
+    while frame is not None:
+        frames.insert(0, frame)
         frame = frame.f_back
-    if not frames:
+    from_ours = list(dropwhile(lambda each: not _is_ours(each), frames))
+    shown = list(dropwhile(_is_ours, from_ours)) or frames[-4:]
+    if not shown:
         return "  (unknown)"
-    stack = traceback.StackSummary.extract((each, each.f_lineno) for each in reversed(frames))
+    stack = traceback.StackSummary.extract((each, each.f_lineno) for each in shown)
     return "".join(stack.format()).rstrip()
+
+
+def _is_ours(frame: FrameType) -> bool:
+    name: str = frame.f_globals.get("__name__", "")
+    return name.startswith("asyncq.")
