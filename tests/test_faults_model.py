@@ -46,7 +46,7 @@ def play(wire_: Wire, seed: int | None, lives: int, steps: int) -> str:
 
 
 def test_redis_is_as_the_model_says_after_every_step(wire: Wire, record_property: Summary) -> None:
-    record_property("summary", f"model: {play(wire, None, lives=60, steps=30)}")
+    record_property("summary", f"model: {play(wire, None, lives=100, steps=30)}")
 
 
 @pytest.mark.campaign

@@ -24,7 +24,9 @@ A person may run, archive or delete whatever is not active, and edit what waits.
 * `wire`      a connection to a real Redis whose clock stands still until it is moved
 * `world`     model and Redis side by side; every step is taken by both, and then compared
 * `invariants`  what holds of a queue in Redis whatever was done to it
-* `machine`   the actors, their calls and what befalls them, for hypothesis to play with
+* `actors`, `play`   who takes part, and what befalls a call
+* `producing`, `working`, `caring`, `inspecting`   their calls
+* `machine`   all of them, for hypothesis to play with
 * `halfway`   scripts that stop at each of their writes, and who puts right what they leave
 
 Times are by Redis's clock as a script reads it: `now_us`. Only what expires goes by
