@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import os
 import selectors
 import threading
@@ -44,6 +45,9 @@ class SyncClient:
         self._running: _Running | None = None
         self._of_parents: list[_Running] = []
         self._where = Client(redis).where  # what is wrong with the source is said now
+        # As redis-py does for every connection, so that its imports are done: a child that is
+        # forked while a thread is at them would wait for their end for ever.
+        importlib.metadata.version("redis")
 
     @property
     def where(self) -> str:
