@@ -149,7 +149,7 @@ async def look_at_everything(url: str, queue: str) -> list[AsyncqError]:
     return errors
 
 
-@pytest.mark.parametrize("kind", ["string", "hash", "zset", "list", "set"])
+@pytest.mark.parametrize("kind", ["string", "hash"])
 @pytest.mark.parametrize("place", PLACES)
 async def test_key_of_a_wrong_type_stops_nobody(
     place: str, kind: str, server: RedisServer, redis: Redis
@@ -254,7 +254,7 @@ async def pour(redis: Redis, random: Random) -> None:
     await pipe.execute()
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 async def test_nonsense_under_every_key_of_a_queue_stops_nobody(
     seed: int, server: RedisServer, redis: Redis
 ) -> None:
