@@ -58,15 +58,15 @@ def run_atheris(name: str, count: int, seed: int) -> None:
 
 
 def main() -> None:
-    from fuzz_targets import TARGETS
-
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(TARGETS))
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help="as in fuzz_targets.py")
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--atheris", action="store_true")
     args = parser.parse_args()
-    for name in args.targets or TARGETS:
+    if args.atheris and len(args.targets) != 1:
+        parser.error("--atheris takes one target, and ends the process")
+    for name in args.targets or import_module("fuzz_targets").TARGETS:
         (run_atheris if args.atheris else run)(name, args.count, args.seed)
 
 
