@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Protocol, TypeVar, get_args, overload
@@ -198,11 +198,21 @@ class ServeMux:
         )
 
     def _build_chain(self) -> Handler:
+        if not self._middlewares:
+            self._chain = self._straight_on
+            return self._chain
         chain: Handler = self._dispatch
         for middleware in reversed(self._middlewares):
             chain = _wrap(middleware, chain)
         self._chain = chain
         return chain
+
+    def _enter(self, task: Task) -> Awaitable[object]:
+        # What a server calls: without a coroutine around the one that does the work.
+        return (self._chain or self._build_chain())(task)
+
+    def _straight_on(self, task: Task) -> Awaitable[object]:
+        return self._find(task.type)(task)
 
     async def _dispatch(self, task: Task) -> object:
         return await self._find(task.type)(task)
@@ -229,7 +239,7 @@ def as_handler(handler: object) -> Handler:
 
     Raises `TypeError`, with the right form, for anything else.
     """
-    return raw_handler(handler)
+    return handler._enter if isinstance(handler, ServeMux) else raw_handler(handler)
 
 
 def _wrap(middleware: Middleware, call_next: Handler) -> Handler:

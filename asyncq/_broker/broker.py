@@ -110,7 +110,7 @@ class Broker(Producer):
         that is sent again after a lost connection this means that it was written. An error is
         the item's own, or says that its call was lost: then send it again.
         """
-        results: dict[int, bool | RedisError] = {}
+        results: list[bool | RedisError] = [False] * len(outcomes)
         lost: RedisUnavailableError | None = None
         for round_ in rounds(outcomes, attrgetter("queue"), _size_of):
             replies: Sequence[Reply]
@@ -126,12 +126,12 @@ class Broker(Producer):
             for slice_, reply in zip(round_, replies, strict=True):
                 *answers, counters = answers_of(reply, len(slice_.items) + 1)
                 for (place, _), answer in zip(slice_.items, answers, strict=True):
-                    results[place] = answered(answer)
+                    results[place] = True if answer == 1 else answered(answer)
                 if counters and not isinstance(reply, RedisError):
                     _log.error(
                         "counters or leases of queue %r: %s", slice_.queue, reply_error(counters)
                     )
-        return [results[place] for place in range(len(outcomes))]
+        return results
 
     def _settle_call(self, slice_: Slice[Outcome]) -> Call:
         args: list[Arg] = [
@@ -232,6 +232,8 @@ def _outcome_args(outcome: Outcome) -> Sequence[Arg]:
 
 def _size_of(outcome: Outcome) -> int:
     match outcome:
+        case Done():
+            return 0
         case Completed(_, message, result):
             return len(message.payload) + len(result)
         case Retried(_, message) | Archived(_, message):
