@@ -41,7 +41,7 @@ class Sizes:
 
 FULL = Sizes(
     rounds=3,
-    seconds=3,
+    seconds=2,
     backlog=20_000,
     large_backlog=1_000_000,
     latencies=200,

@@ -34,6 +34,8 @@ class Contestant:
     command: Sequence[str]
     directory: Path
     info: dict[str, str] = field(default_factory=dict[str, str])
+    worker_flags: Sequence[str] = ()
+    """Of its own, for a setting that is measured beside its best one."""
 
     def ask(self, action: str, **options: object) -> dict[str, Any]:
         """The answer of one action.
@@ -82,7 +84,7 @@ class Contestant:
     def _worker(self, **options: object) -> Generator[Worker]:
         with tempfile.TemporaryFile() as log:
             process = subprocess.Popen(
-                [*self.command, "work", *_flags(options)],
+                [*self.command, "work", *_flags(options), *self.worker_flags],
                 cwd=self.directory,
                 env=_environment(options),
                 stdin=subprocess.DEVNULL,
