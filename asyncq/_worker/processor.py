@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import time
 from collections import deque
@@ -20,8 +19,6 @@ from .settler import Settler
 
 _log = logging.getLogger("asyncq")
 
-_AT_ONCE = 50
-"""How many attempts are started in one turn of the event loop."""
 _LONGEST_AHEAD_S = 0.05
 """How long a task that was fetched ahead may wait for a slot here."""
 
@@ -45,8 +42,7 @@ class Processor:
         self._last_fetch = 0, 0.0  # how many had ended by when
         self._ahead = 0  # how many tasks to hold beyond the slots
         self._arrived: deque[Running] = deque()  # held, not started yet
-        self._fill_asked = False
-        self._context = contextvars.copy_context()
+        self._filling = False
         self._changed = asyncio.Event()  # a slot is free, outcomes were written, or stop
         self._stop = asyncio.Event()
         self.runner: Runner
@@ -58,9 +54,8 @@ class Processor:
         self._busy -= 1
         self._ended += 1
         self._changed.set()
-        if self._arrived:
-            # Not here: the attempt that ended has not handed over its outcome yet.
-            self._fill_soon()
+        if self._arrived and not self._filling:
+            self._fill()
 
     def look_again(self) -> None:
         """What `run` waits for may have come true."""
@@ -162,20 +157,15 @@ class Processor:
             loop.call_later(_LONGEST_AHEAD_S, self._give_back_until, last)
 
     def _fill(self) -> None:
-        """Start what has arrived, as far as there are slots: a part in each turn of the event
-        loop, so that outcomes and the next fetch are under way while the rest is started."""
-        self._fill_asked = False
-        for _ in range(min(_AT_ONCE, self._concurrency - self._busy, len(self._arrived))):
-            running = self._arrived.popleft()
-            if not running.handled:
-                self._start(running)
-        if self._arrived and self._busy < self._concurrency:
-            self._fill_soon()
-
-    def _fill_soon(self) -> None:
-        if not self._fill_asked:
-            self._fill_asked = True
-            asyncio.get_running_loop().call_soon(self._fill, context=self._context)
+        """Start what has arrived, as far as there are slots."""
+        self._filling = True  # an eager task may end before `start` returns, and free its slot
+        try:
+            while self._arrived and self._busy < self._concurrency:
+                running = self._arrived.popleft()
+                if not running.handled:
+                    self._start(running)
+        finally:
+            self._filling = False
 
     def _give_back_until(self, last: Running) -> None:
         """Put back what was fetched ahead with `last`, or before it, and still has no slot."""

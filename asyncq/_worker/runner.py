@@ -72,6 +72,7 @@ class Runner:
         self._state = state
         self._on_free = on_free
         self._on_told = on_told
+        self._context_of_all = contextvars.copy_context()
         self._deadlines = Deadlines(inflight, self._time_out)
         self._telling: set[asyncio.Task[None]] = set()
         self._unkept: set[str] = set()  # task types whose results were dropped, warned of once
@@ -92,7 +93,8 @@ class Runner:
 
     def start(self, running: Running) -> None:
         """Begin an attempt that is held. Its slot is taken until `on_free` is called."""
-        running.context = contextvars.copy_context()
+        # Not what is current: it is often another attempt whose end makes room for this one.
+        running.context = self._context_of_all.copy()
         loop = asyncio.get_running_loop()
         running.task = loop.create_task(self._run(running), context=running.context)
 
@@ -126,9 +128,8 @@ class Runner:
             _place(running.task),
             extra=running.log_fields(),
         )
-        self._free(running)
-        context = running.context or contextvars.copy_context()
-        context.run(self._conclude, running, None, asyncio.CancelledError())
+        context = running.context or self._context_of_all.copy()
+        context.run(self._end, running, None, asyncio.CancelledError())
 
     async def told(self) -> None:
         """Return when the error handler has ended everywhere, or should have."""
@@ -152,8 +153,16 @@ class Runner:
         if running.handled:
             _log.warning("%s: its abandoned handler has ended", running, extra=running.log_fields())
             return
-        self._free(running)
-        self._conclude(running, result, error)
+        self._end(running, result, error)
+
+    def _end(self, running: Running, result: object, error: BaseException | None) -> None:
+        running.handled = True
+        if running.timer is not None:
+            running.timer.cancel()
+        try:
+            self._conclude(running, result, error)
+        finally:
+            self._on_free()
 
     def _conclude(self, running: Running, result: object, error: BaseException | None) -> None:
         """Hand over the outcome, then tell of a failure: a task never waits for user code."""
@@ -263,12 +272,6 @@ class Runner:
             " enqueue them with retention=, or return None",
             message.type,
         )
-
-    def _free(self, running: Running) -> None:
-        running.handled = True
-        if running.timer is not None:
-            running.timer.cancel()
-        self._on_free()
 
 
 def _deadline(message: TaskMessage, now: float) -> float:
