@@ -131,7 +131,7 @@ def test_programs_of_the_fastapi_page_can_be_imported(name: str, tmp_path: Path)
 )
 def test_command_exists(page: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    match shlex.split(line):
+    match shlex.split(line, comments=True):
         case ["asyncq", *arguments]:
             parse(arguments)
         case ["python", "-m", "nox", "-s", session, *_]:
