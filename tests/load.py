@@ -13,7 +13,7 @@ import asyncio
 import itertools
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Self
@@ -35,6 +35,7 @@ from asyncq import (
 from asyncq._broker import scripts
 from asyncq._broker.codec import decode_task
 from asyncq._broker.conversation import Call
+from asyncq._broker.message import TaskMessage
 
 _PRODUCERS, _WORKERS, _BATCH = 4, 2, 20
 
@@ -196,12 +197,16 @@ class Load:
         self, calls: Sequence[Call], seconds: float, error: BaseException | None
     ) -> None:
         """The tasks of a sending whose reply was lost."""
-        if error is None:
-            return
-        for call in calls:
-            if call.script is scripts.ENQUEUE:
-                width = call.args[4]  # how many arguments each task has, its message the second
-                assert isinstance(width, int)
-                for message in call.args[6::width]:
-                    assert isinstance(message, bytes)
-                    self._in_doubt.add(decode_task(message).payload)
+        if error is not None:
+            self._in_doubt |= {task.payload for task in tasks_in_doubt(calls)}
+
+
+def tasks_in_doubt(calls: Sequence[Call]) -> Iterator[TaskMessage]:
+    """The tasks that these calls enqueue."""
+    for call in calls:
+        if call.script is scripts.ENQUEUE:
+            width = call.args[4]  # how many arguments each task has, its message the second
+            assert isinstance(width, int)
+            for message in call.args[6::width]:
+                assert isinstance(message, bytes)
+                yield decode_task(message)

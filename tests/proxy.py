@@ -124,17 +124,19 @@ AnyFault = TypeVar("AnyFault", bound=Fault)
 
 
 class Proxy:
-    """Listens on a unix socket of its own and talks to the Redis at `target`."""
+    """Listens on a unix socket of its own (on a port, too, if it is given one) and talks to the
+    Redis at `target`."""
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, *, port: int | None = None) -> None:
         self._target = target
+        self._port = port
         self._directory = Path(tempfile.mkdtemp(prefix="asyncq-proxy-"))
         self._socket = self._directory / "proxy.sock"
         self.url = f"unix://{self._socket}?db=0"
         self._planned: list[Fault] = []
         self._links: set[_Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
 
     def plan(self, fault: AnyFault) -> AnyFault:
         self._planned.append(fault)
@@ -149,12 +151,14 @@ class Proxy:
             link.cut()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_unix_server(self._accept, self._socket)
+        self._servers = [await asyncio.start_unix_server(self._accept, self._socket)]
+        if self._port is not None:
+            self._servers += [await asyncio.start_server(self._accept, "127.0.0.1", self._port)]
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        assert self._server is not None
-        self._server.close()
+        for server in self._servers:
+            server.close()
         self.cut_all()
         for task in self._tasks:
             task.cancel()
@@ -314,8 +318,8 @@ def _end(buffer: bytearray, start: int) -> int | None:
     kind, rest = chr(buffer[start]), buffer[start + 1 : line_end]
     if kind == "$" and int(rest) >= 0:
         end += int(rest) + 2
-    elif kind == "*":
-        for _ in range(int(rest)):
+    elif kind in "*%~>":  # all but the first are of RESP3, which Go's clients speak
+        for _ in range(int(rest) * (2 if kind == "%" else 1)):
             element_end = _end(buffer, end)
             if element_end is None:
                 return None

@@ -72,6 +72,16 @@ def _guard() -> subprocess.Popen[str]:
     )
 
 
+def watch_process(pid: int) -> None:
+    """Have a process killed when this one is gone."""
+    _tell_guard("watch", pid)
+
+
+def forget_process(pid: int) -> None:
+    """It has ended, and its pid may soon be another's."""
+    _tell_guard("forget", pid)
+
+
 def _tell_guard(word: str, pid: int) -> None:
     pipe = _guard().stdin
     assert pipe is not None
@@ -132,7 +142,7 @@ class RedisServer:
                 stderr=log,
                 start_new_session=True,
             )
-        _tell_guard("watch", self._process.pid)
+        watch_process(self._process.pid)
         deadline = time.monotonic() + LONGEST_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -189,7 +199,7 @@ class RedisServer:
         if process is not None:
             process.send_signal(how)
             process.wait()
-            _tell_guard("forget", process.pid)
+            forget_process(process.pid)
 
     def _answers(self) -> bool:
         """Whether the server answers and has read its data."""
