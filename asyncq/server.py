@@ -27,8 +27,8 @@ from ._worker.healthcheck import Healthcheck
 from ._worker.heartbeat import Heartbeat, Identity
 from ._worker.inflight import Inflight
 from ._worker.janitor import Janitor
-from ._worker.loop import keep_alive, run_every
-from ._worker.processor import Processor
+from ._worker.loop import keep_alive, run_every, wait_any
+from ._worker.processor import Ends, Processor
 from ._worker.recoverer import Recoverer
 from ._worker.runner import Runner
 from ._worker.settler import Settler
@@ -95,6 +95,8 @@ class Server:
         self._state = "new"
         self._shutdown_asked = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._retiring = asyncio.Event()
+        self._ends = Ends()
         self._stop_asked = False
         self._start_abandoned = False
         self._life: asyncio.Task[None] | None = None
@@ -149,6 +151,11 @@ class Server:
         """`def` handlers that still run although nobody waits for them any more."""
         return self._threads.abandoned() if self._threads else []
 
+    async def handled(self, count: int) -> None:
+        """Return when so many attempts have ended since the start, whatever came of them. For one
+        waiter at a time; it waits for ever if the server closes before."""
+        await self._ends.reach(count)
+
     # Its life
 
     async def start(self) -> None:
@@ -182,6 +189,17 @@ class Server:
         """
         if self._state == "new":
             raise ServerStateError("stop", self._state, "start it first")
+        self._take_no_more()
+
+    def retire(self) -> None:
+        """Take no new tasks, and close when the running ones have ended, however long they take.
+        Returns at once; `wait` waits for the end, and `shutdown` does not wait so long.
+
+        Raises `ServerStateError` if the server was never started.
+        """
+        if self._state == "new":
+            raise ServerStateError("retire", self._state, "start it first")
+        self._retiring.set()
         self._take_no_more()
 
     async def shutdown(self) -> None:
@@ -304,7 +322,7 @@ class Server:
                     self._take_no_more()
                 started.set_result(None)
                 _log.info("taking tasks from %s", ", ".join(self._config.queues))
-                await self._shutdown_asked.wait()
+                await self._until_over(parts.processor)
                 until = time.monotonic() + self._config.shutdown_timeout
                 self._state = "stopped"
                 stop_periodic.set()
@@ -317,6 +335,13 @@ class Server:
             for task in lasting:
                 task.cancel()
         await self._sign_off(parts)
+
+    async def _until_over(self, processor: Processor) -> None:
+        """Return when a shutdown is asked for, or a server that retires has nothing to do."""
+        await wait_any(None, self._shutdown_asked, self._retiring)
+        if not self._shutdown_asked.is_set():
+            await processor.until_idle(None, self._shutdown_asked)
+            self._shutdown_asked.set()
 
     async def _end(self, periodic: Sequence[asyncio.Task[None]], until: float) -> None:
         """Let the steps that run end, the user's aggregator included, but only as long as
@@ -365,7 +390,9 @@ class _Parts:
             poll_s=config.task_check_interval,
             block_s=timing.block,
         )
-        self.processor = Processor(fetcher, self.settler, inflight, config.concurrency)
+        self.processor = Processor(
+            fetcher, self.settler, inflight, config.concurrency, server._ends
+        )
         runner = self.processor.runner = Runner(
             broker,
             inflight,

@@ -23,6 +23,25 @@ _LONGEST_AHEAD_S = 0.05
 """How long a task that was fetched ahead may wait for a slot here."""
 
 
+class Ends:
+    """Counts the attempts that have ended since the server began."""
+
+    __slots__ = ("awaited", "count", "reached")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.awaited = 0
+        """The count that one part waits for; 0 for none."""
+        self.reached = asyncio.Event()
+
+    async def reach(self, count: int) -> None:
+        """Return when there are so many. For one waiter."""
+        if self.count < count:
+            self.reached.clear()
+            self.awaited = count
+            await self.reached.wait()
+
+
 class Processor:
     """At most `concurrency` handlers at a time, and as many outcomes that are not yet written.
 
@@ -31,14 +50,19 @@ class Processor:
     """
 
     def __init__(
-        self, fetcher: Fetcher, settler: Settler, inflight: Inflight, concurrency: int
+        self,
+        fetcher: Fetcher,
+        settler: Settler,
+        inflight: Inflight,
+        concurrency: int,
+        ends: Ends,
     ) -> None:
         self._fetcher = fetcher
         self._settler = settler
         self._inflight = inflight
         self._concurrency = concurrency
         self._busy = 0
-        self._ended = 0  # attempts, since the server began
+        self._ends = ends
         self._last_fetch = 0, 0.0  # how many had ended by when
         self._ahead = 0  # how many tasks to hold beyond the slots
         self._arrived: deque[Running] = deque()  # held, not started yet
@@ -52,7 +76,10 @@ class Processor:
 
     def slot_is_free(self) -> None:
         self._busy -= 1
-        self._ended += 1
+        ends = self._ends
+        ends.count += 1
+        if ends.count == ends.awaited:
+            ends.reached.set()
         self._changed.set()
         if self._arrived and not self._filling:
             self._fill()
@@ -105,9 +132,9 @@ class Processor:
         """Hold ahead twice as many as end during a fetch, one half while the other is fetched."""
         now = time.monotonic()
         ended, since = self._last_fetch
-        self._last_fetch = self._ended, now
+        self._last_fetch = self._ends.count, now
         share = (now - start) / max(now - since, 1e-6)
-        expected = int(2 * share * (self._ended - ended))
+        expected = int(2 * share * (self._ends.count - ended))
         # Attempts end in waves, so that one quiet moment says little.
         self._ahead = min(max(expected, self._ahead * 3 // 4), self._concurrency)
 
@@ -210,12 +237,12 @@ class Processor:
 
         With `hurry` a handler that does not end at once is abandoned.
         """
-        await self._until_idle(timeout, hurry)
+        await self.until_idle(timeout, hurry)
         # The newest first: each goes to the head of its queue, the oldest ends up in front.
         for running in reversed(self._inflight.all()):
             self.runner.cancel(running, Ending.SHUTDOWN)
         # Each is abandoned in time by its own timer, if it does not end.
-        await self._until_idle(None, hurry)
+        await self.until_idle(None, hurry)
         if self._busy:
             await asyncio.sleep(0)  # handlers that end when they are cancelled end now
         for running in reversed(self._inflight.all()):
@@ -223,7 +250,7 @@ class Processor:
         if not hurry.is_set():
             await self.runner.told()
 
-    async def _until_idle(self, timeout: float | None, hurry: asyncio.Event) -> None:
+    async def until_idle(self, timeout: float | None, hurry: asyncio.Event) -> None:
         """Return when no handler runs, after `timeout` seconds, or on `hurry`."""
         give_up = asyncio.create_task(hurry.wait())
         give_up.add_done_callback(lambda _: self._changed.set())

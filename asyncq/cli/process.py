@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import io
 import logging
@@ -19,7 +20,7 @@ from .banner import announce
 from .failure import Exit
 from .reach import wait_for_redis
 from .settings import WorkerSettings, make_server
-from .supervised import Supervised
+from .supervised import READY, RETIRING, Supervised
 from .target import load_target
 
 _log = logging.getLogger("asyncq")
@@ -89,9 +90,10 @@ async def _work(value: object, settings: WorkerSettings, supervised: Supervised 
             await wait_for_redis(client, settings.connect_timeout)
             if server.redis is not client:
                 await client.aclose()  # it was only there to knock
+            settings.limits.check()
             if supervised:
-                supervised.report_ready()
-            status = await _run(server)
+                supervised.report(READY)
+            status = await _run(server, settings, supervised)
     except asyncio.CancelledError:
         if not stopped:
             raise
@@ -119,7 +121,8 @@ def cancel_on_signal() -> list[signal.Signals]:
     return stopped
 
 
-async def _run(server: Server) -> int:
+async def _run(server: Server, settings: WorkerSettings, supervised: Supervised | None) -> int:
+    retiring = asyncio.create_task(_retire_in_time(server, settings, supervised))
     try:
         await server.run(exit_if_blocked=True)
     except (RedisUnavailableError, RedisReplyError) as error:
@@ -128,7 +131,23 @@ async def _run(server: Server) -> int:
     except Exception:  # noqa: BLE001 - whatever it is, it is logged and the process ends
         _log.critical("the worker failed", exc_info=True)
         return Exit.FAILED
+    finally:
+        retiring.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await retiring
     return Exit.OK
+
+
+async def _retire_in_time(
+    server: Server, settings: WorkerSettings, supervised: Supervised | None
+) -> None:
+    """Have this process replaced when it has reached a limit."""
+    if supervised is None or not settings.limits:
+        return
+    reason = await settings.limits.reached(server)
+    _log.info("this process %s: it takes no more, and leaves when those that run are done", reason)
+    supervised.report(RETIRING)
+    server.retire()
 
 
 async def _leave(server: Server, status: int) -> None:

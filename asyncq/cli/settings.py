@@ -17,6 +17,7 @@ from asyncq import (
 
 from .failure import CommandError
 from .logs import LogFormat, LogLevel
+from .recycling import Limits
 from .target import call_factory, wrong_type
 
 NO_REDIS_GIVEN = (
@@ -36,6 +37,7 @@ class WorkerSettings:
     queues: Mapping[str, int] | None
     strict_priority: bool | None
     processes: int
+    limits: Limits
     shutdown_timeout: float | None
     log_level: LogLevel | None
     log_format: LogFormat

@@ -7,6 +7,7 @@ ends, the supervisor is gone, however it went, and the worker leaves too.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -15,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 VARIABLE = "ASYNCQ_SUPERVISED"
+READY = b"1"
+RETIRING = b"r"
 
 _log = logging.getLogger("asyncq")
 
@@ -28,12 +31,13 @@ class Supervised:
     """Whether it prints the block, for all."""
     lifeline: int
     """The file descriptor that ends when the supervisor is gone."""
-    ready: int
-    """The file descriptor to write to when the target is found and Redis answers."""
+    reports: int
+    """The file descriptor to write reports to: that the target is found and Redis answers, and
+    that this process takes no new tasks, so that another is wanted."""
 
     def to_environment(self) -> Mapping[str, str]:
         """What `from_environment` reads in the worker."""
-        return {VARIABLE: f"{self.number} {self.announces:d} {self.lifeline} {self.ready}"}
+        return {VARIABLE: f"{self.number} {self.announces:d} {self.lifeline} {self.reports}"}
 
     @classmethod
     def from_environment(cls) -> Supervised | None:
@@ -41,10 +45,10 @@ class Supervised:
         told = os.environ.pop(VARIABLE, None)
         if told is None:
             return None
-        number, announces, lifeline, ready = map(int, told.split())
-        for descriptor in (lifeline, ready):
+        number, announces, lifeline, reports = map(int, told.split())
+        for descriptor in (lifeline, reports):
             os.set_inheritable(descriptor, False)
-        return cls(number, bool(announces), lifeline, ready)
+        return cls(number, bool(announces), lifeline, reports)
 
     def leave_when_orphaned(self) -> None:
         """Have this process sent a SIGTERM when the supervisor is gone."""
@@ -56,7 +60,7 @@ class Supervised:
         _log.warning("the supervising process is gone: leaving")
         os.kill(os.getpid(), signal.SIGTERM)
 
-    def report_ready(self) -> None:
-        """Tell the supervisor."""
-        os.write(self.ready, b"1")
-        os.close(self.ready)
+    def report(self, what: bytes) -> None:
+        """Tell the supervisor `READY` or `RETIRING`."""
+        with contextlib.suppress(BrokenPipeError):  # it is gone, which `_watch` sees to
+            os.write(self.reports, what)

@@ -13,15 +13,14 @@ import logging
 import os
 import signal
 import sys
-from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from . import logs
 from .failure import CommandError, Exit
 from .reloading import changes, check_installed
 from .settings import WorkerSettings
-from .supervised import Supervised
+from .worker_process import WorkerProcess
 
 _log = logging.getLogger("asyncq")
 
@@ -33,6 +32,9 @@ HEALTHY_S = 60.0
 _KILL_AT = 3
 """Which signal to stop ends processes that did not heed those before."""
 
+_MOST_RETIRING = 3
+"""How many processes of one number may run their last tasks while another takes new ones."""
+
 
 def supervise(settings: WorkerSettings, watched: Sequence[Path] | None) -> int:
     """Runs until told to stop; the exit status.
@@ -40,7 +42,10 @@ def supervise(settings: WorkerSettings, watched: Sequence[Path] | None) -> int:
     Raises `CommandError` if it cannot run at all.
     """
     if sys.platform == "win32":
-        raise CommandError("--processes and --reload need a system with Unix signals; use WSL")
+        raise CommandError(
+            "--processes, --reload, --max-tasks-per-process and --max-rss need a system with Unix"
+            " signals; use WSL"
+        )
     if watched is not None:
         check_installed()
     logs.configure(settings.log_format, settings.log_level or logs.LogLevel.INFO)
@@ -118,7 +123,9 @@ class _Slot:
         self._command = command
         self._lifeline = lifeline
         self._reloads = reloads
-        self._process: Process | None = None
+        self._process: WorkerProcess | None = None
+        self._retiring: dict[asyncio.Task[int], WorkerProcess] = {}
+        """Those that take no new tasks, and run what they have."""
         self._leaving = False
         self._restarting = False
         self._quiet = False
@@ -133,86 +140,92 @@ class _Slot:
             self._wake.clear()
             started = clock()
             status = await self._run_one()
-            if self._leaving:
-                return 0 if status == -signal.SIGTERM else status
-            if self._restarting:
-                continue
             if clock() - started > HEALTHY_S:
                 self._deaths = 0
-            if self._is_hopeless(status):
-                return status
-            await self._pause(status)
+            if status is None:
+                await self._make_way()
+            elif not (self._leaving or self._restarting):
+                if self._is_hopeless(status):
+                    return status
+                await self._pause(status)
+                status = 0
             if self._leaving:
-                return 0
+                return await self._last_status(status or 0)
 
     def leave(self, number: signal.Signals) -> None:
         """No more processes after this one, which is sent a signal."""
         stopping = self._restarting and not self._leaving
         self._leaving = True
         self._wake.set()
+        for process in self._retiring.values():
+            process.send(number)
         # One that stops already, so as to be restarted, would take it for an "at once".
-        if not stopping or number == signal.SIGKILL:
-            self._send(number)
+        if self._process is not None and (not stopping or number == signal.SIGKILL):
+            self._process.send(number)
 
     def restart(self) -> None:
         """Another process when this one has left, which it is asked to."""
         if not self._restarting:
             self._restarting = True
             self._wake.set()
-            self._send(signal.SIGTERM)
+            if self._process is not None:
+                self._process.send(signal.SIGTERM)
 
     def quiet(self) -> None:
         """No new tasks, and so no new processes."""
         self._quiet = True
-        self._send(signal.SIGTSTP)
+        if self._process is not None:
+            self._process.send(signal.SIGTSTP)
 
-    def _send(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.returncode is None:
-            # Not `send_signal`: it looks first whether the process has ended, and if so takes its
-            # status away from asyncio, which reports 255 then.
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._process.pid, number)
+    async def _run_one(self) -> int | None:
+        """The status of a process that has ended; None of one that retires."""
+        process = WorkerProcess(self._number, self.ready.set)
+        self._process = process
+        announces = self._number == 1 and not self.ready.is_set()
+        await process.start(self._command, self._lifeline, announces=announces)
+        _log.info("started process %d (pid %d)", self._number, process.pid)
+        if self._leaving or self._restarting:  # told so while the process was made
+            process.send(signal.SIGTERM)
+        ended = asyncio.create_task(process.wait())
+        retires = asyncio.create_task(process.retires.wait())
+        await asyncio.wait({ended, retires}, return_when=asyncio.FIRST_COMPLETED)
+        retires.cancel()
+        if ended.done():
+            return ended.result()
+        self._process = None  # a signal is for those that retire, and reaches it once
+        self._retiring[ended] = process
+        ended.add_done_callback(self._see_off)
+        return None
 
-    async def _run_one(self) -> int:
-        with self._ready_pipe() as ready:
-            told = Supervised(
-                number=self._number,
-                announces=self._number == 1 and not self.ready.is_set(),
-                lifeline=self._lifeline,
-                ready=ready,
-            )
-            self._process = await asyncio.create_subprocess_exec(
-                *self._command,
-                stdin=DEVNULL,
-                env={**os.environ, **told.to_environment()},
-                pass_fds=(self._lifeline, ready),
-                start_new_session=True,
-            )
-            os.close(ready)
-            _log.info("started process %d (pid %d)", self._number, self._process.pid)
-            if self._leaving or self._restarting:  # told so while the process was made
-                self._send(signal.SIGTERM)
-            return await self._process.wait()
+    def _see_off(self, ended: asyncio.Task[int]) -> None:
+        process = self._retiring[ended]
+        if not self._leaving:
+            del self._retiring[ended]
+        level = logging.WARNING if ended.result() else logging.INFO
+        ending = _ending(ended.result())
+        _log.log(level, "process %d (pid %d), replaced, %s", self._number, process.pid, ending)
 
-    @contextlib.contextmanager
-    def _ready_pipe(self) -> Generator[int]:
-        """The end to write to, which is the caller's to close; `ready` is set when written to."""
-        loop = asyncio.get_running_loop()
-        reader, writer = os.pipe()
-        os.set_blocking(reader, False)
-        loop.add_reader(reader, self._read_ready, reader)
-        try:
-            yield writer
-            self._read_ready(reader)  # it may have become ready and died since the last look
-        finally:
-            loop.remove_reader(reader)
-            os.close(reader)
+    async def _make_way(self) -> None:
+        """Return when another process may start in place of one that retires: those that take long
+        over their last tasks must not become many."""
+        if self._quiet:
+            await self._wake.wait()
+        if len(self._retiring) < _MOST_RETIRING:
+            return
+        _log.warning(
+            "process %d: %d processes before it still run their last tasks; another is started"
+            " when one of them has left",
+            self._number,
+            len(self._retiring),
+        )
+        waking = asyncio.create_task(self._wake.wait())
+        await asyncio.wait({waking, *self._retiring}, return_when=asyncio.FIRST_COMPLETED)
+        waking.cancel()
 
-    def _read_ready(self, reader: int) -> None:
-        asyncio.get_running_loop().remove_reader(reader)
-        with contextlib.suppress(BlockingIOError):
-            if os.read(reader, 1):
-                self.ready.set()
+    async def _last_status(self, status: int) -> int:
+        """That of the last process, or of one that retired, if it is the worse."""
+        statuses = [status, *await asyncio.gather(*self._retiring)]
+        return next((s for s in statuses if s not in (0, -signal.SIGTERM)), 0)
 
     def _is_hopeless(self, status: int) -> bool:
         """Whether the first process of all could not even start."""

@@ -42,6 +42,21 @@ def _check_queues(texts: list[str]) -> list[str]:
     return texts
 
 
+def _check_size(text: str | None) -> str | None:
+    if text is not None:
+        _parse_size(text)
+    return text
+
+
+def _parse_size(text: str) -> int:
+    from .recycling import parse_size  # noqa: PLC0415 - `asyncq --help` does without
+
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 Target = Annotated[str, typer.Argument(metavar="TARGET", help="For example tasks:mux.")]
 Redis = Annotated[
     str | None,
@@ -126,6 +141,28 @@ Processes = Annotated[
         help="How many worker processes to keep running.",
     ),
 ]
+MaxTasks = Annotated[
+    int | None,
+    typer.Option(
+        "--max-tasks-per-process",
+        metavar="N",
+        min=1,
+        envvar="ASYNCQ_MAX_TASKS_PER_PROCESS",
+        rich_help_panel=_PROCESSES,
+        help="Replace a process when it has run about so many tasks.",
+    ),
+]
+MaxRss = Annotated[
+    str | None,
+    typer.Option(
+        "--max-rss",
+        metavar="SIZE",
+        envvar="ASYNCQ_MAX_RSS",
+        callback=_check_size,
+        rich_help_panel=_PROCESSES,
+        help="Replace a process when it takes about so much memory: 500M, 1.5G.",
+    ),
+]
 Reload = Annotated[
     bool,
     typer.Option(
@@ -178,6 +215,8 @@ def worker(
     dev: Dev = False,
     connect_timeout: ConnectTimeout = 30,
     processes: Processes = 1,
+    max_tasks_per_process: MaxTasks = None,
+    max_rss: MaxRss = None,
     reload: Reload = False,
     reload_dir: ReloadDir = [],  # noqa: B006 - as above
     log_level: Level = None,
@@ -197,6 +236,7 @@ def worker(
     69 no Redis, 70 a handler blocked the event loop for too long.
     """
     from .process import run_worker  # noqa: PLC0415
+    from .recycling import Limits  # noqa: PLC0415
     from .settings import WorkerSettings  # noqa: PLC0415
     from .supervised import Supervised  # noqa: PLC0415
     from .supervisor import supervise  # noqa: PLC0415
@@ -205,6 +245,7 @@ def worker(
         raise CommandError("--dev and --redis both say where Redis is; give one of them")
     if reload_dir and not reload:
         raise CommandError("--reload-dir says what --reload watches; give --reload as well")
+    limits = Limits(max_tasks_per_process, None if max_rss is None else _parse_size(max_rss))
     settings = WorkerSettings(
         target=target,
         redis="embedded://" if dev else redis,
@@ -212,13 +253,14 @@ def worker(
         queues=_parse_queues(queue),
         strict_priority=strict_priority,
         processes=processes,
+        limits=limits,
         shutdown_timeout=shutdown_timeout,
         log_level=log_level,
         log_format=log_format,
         connect_timeout=connect_timeout,
     )
     supervised = Supervised.from_environment()
-    if supervised is None and (processes > 1 or reload):
+    if supervised is None and (processes > 1 or reload or limits):
         watched = (reload_dir or [Path.cwd()]) if reload else None
         raise typer.Exit(supervise(settings, watched))
     raise typer.Exit(run_worker(settings, supervised))

@@ -75,7 +75,7 @@ async def worker_process(
     with _pipe() as (lifeline, _), _pipe() as (ready, told_ready):
         # The lifeline: should this process be killed, the worker notices and leaves.
         line = Supervised(
-            number=0, announces=False, lifeline=lifeline.fileno(), ready=told_ready.fileno()
+            number=0, announces=False, lifeline=lifeline.fileno(), reports=told_ready.fileno()
         )
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
