@@ -106,6 +106,35 @@ def test_tasks_are_written_and_read_as_go_does(message: TaskMessage, data: bytes
     assert decode_task(data) == message
 
 
+_TEXTS = st.sampled_from(["", "x", "y" * 127, "z" * 128, "ä" * 64]) | st.text(max_size=150)
+_INTS = st.sampled_from([0, 1, 25, 2**31 - 1])
+
+
+@given(
+    st.builds(
+        TaskMessage,
+        type=_TEXTS,
+        id=_TEXTS,
+        queue=_TEXTS,
+        payload=_TEXTS.map(str.encode),
+        headers=st.sampled_from([{}, {"k": "v"}]),
+        retry=_INTS,
+        retried=_INTS,
+        error_msg=st.sampled_from(["", "boom"]),
+        last_failed_at=_INTS,
+        timeout=_INTS,
+        deadline=st.sampled_from([0, 1700003600]),
+        unique_key=st.sampled_from(["", "lock"]),
+        group_key=st.sampled_from(["", "g"]),
+        retention=_INTS,
+        completed_at=_INTS,
+    )
+)
+def test_the_quick_way_to_write_a_new_task_has_the_same_bytes(message: TaskMessage) -> None:
+    fields = {name: value for name, value in message._asdict().items() if value}
+    assert encode_task(message) == wire.TaskMessagePb(**fields).SerializeToString()
+
+
 @pytest.mark.parametrize(
     ("pb", "fields", "data"),
     [

@@ -44,6 +44,40 @@ def encode_task(message: TaskMessage) -> bytes:
 
     Error texts may hold what UTF-8 cannot (asynq fails to store those): it is replaced.
     """
+    (
+        type_, task_id, queue, payload, headers, retry, retried, error_msg, last_failed_at,
+        timeout, deadline, unique_key, group_key, retention, completed_at,
+    ) = message  # fmt: skip
+    id_utf8 = task_id.encode()
+    size, id_size = len(payload), len(id_utf8)
+    if (
+        (size >= _LONG or id_size >= _LONG)
+        or (headers or retried or error_msg or last_failed_at)
+        or (deadline or unique_key or group_key or completed_at)
+    ):
+        return _encode_any(message)
+    # New tasks differ in payload and id: the fields around them are encoded once for many.
+    head, tail = _around(type_, queue, retry, timeout, retention)
+    return b"".join((head, _PAYLOAD[size], payload, _ID[id_size], id_utf8, tail))
+
+
+# How protobuf begins a field that is shorter than `_LONG`: its number and kind, its length. An
+# empty one is left out.
+_LONG = 128
+_PAYLOAD = [b"", *(bytes((0x12, length)) for length in range(1, _LONG))]
+_ID = [b"", *(bytes((0x1A, length)) for length in range(1, _LONG))]
+
+
+@lru_cache(maxsize=1024)
+def _around(
+    type_: str, queue: str, retry: int, timeout: int, retention: int
+) -> tuple[bytes, bytes]:
+    """What comes before payload and id, and what comes after them."""
+    tail = TaskMessagePb(queue=queue, retry=retry, timeout=timeout, retention=retention)
+    return TaskMessagePb(type=type_).SerializeToString(), tail.SerializeToString()
+
+
+def _encode_any(message: TaskMessage) -> bytes:
     pb = TaskMessagePb(
         type=message.type,
         payload=message.payload,
