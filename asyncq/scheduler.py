@@ -25,7 +25,7 @@ from ._entry import LATE_MS, Entry, Missed
 from ._worker.heartbeat import Identity
 from ._worker.loop import Backoff, Complaints, run_every, wait_any
 from .client import RedisSource, connection_source, new_task
-from .errors import RedisError
+from .errors import RedisError, RedisReplyError
 from .info import SchedulerEntry, TaskInfo
 from .options import Duration, EnqueueOptions, seconds
 from .task import Task, TaskState
@@ -163,7 +163,7 @@ class Scheduler(Background):
 
     async def _live(self, started: Callable[[], None]) -> None:
         try:
-            await self._beat()
+            await self._first_beat()
             _log.info("scheduling %d entries", len(self._entries))
             started()
             async with asyncio.TaskGroup() as parts:
@@ -186,6 +186,16 @@ class Scheduler(Background):
             for job in self._jobs:
                 job.cancel()
             await self._connection.aclose()
+
+    async def _first_beat(self) -> None:
+        """As `_beat`; but what Redis refuses just now, such as writes while its memory is full, is
+        no reason not to start."""
+        try:
+            await self._beat()
+        except RedisReplyError as error:
+            if not error.passing:
+                raise
+            self._complaints.log("scheduler", error)
 
     async def _step(self) -> float | None:
         """Begin to enqueue what is due. Returns in how many seconds the next is."""

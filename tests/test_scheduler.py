@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from redis.asyncio import Redis
+from redis_servers import RedisServer, connect
 from redis_topologies import redis_cluster
 from stored import now_us
 from waiting import soon, until
@@ -618,6 +619,19 @@ async def test_without_redis_it_does_not_start(tmp_path: Any) -> None:
     with pytest.raises(RedisUnavailableError):
         await scheduler.start()
     assert scheduler.state == "closed"
+
+
+async def test_redis_that_refuses_writes_for_a_while_does_not_keep_it_from_starting(
+    start_redis: Callable[..., RedisServer], queue: str, told: Told
+) -> None:
+    server = start_redis()
+    async with connect(server.url) as redis:
+        await redis.config_set("maxmemory", "1")
+        scheduler = Scheduler(server.url, post_enqueue=told, heartbeat_interval=0.2)
+        scheduler.register("@every 1s", Task("tick", queue=queue))
+        async with scheduler:
+            await redis.config_set("maxmemory", "0")
+            await told.tasks(1)
 
 
 async def test_a_server_carries_a_scheduler(redis_url: str, queue: str, clock: Clock) -> None:
