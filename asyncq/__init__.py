@@ -14,7 +14,9 @@ from .errors import (
     InvalidPayloadError,
     InvalidResultError,
     LeaseExpiredError,
+    NotReplicatedError,
     OutcomeUnknownError,
+    PayloadTooLargeError,
     QueueNotEmptyError,
     QueueNotFoundError,
     RedisError,
@@ -45,7 +47,7 @@ from .info import (
 )
 from .inspector import Cursor, Inspector, ScanPage
 from .mux import Handler, Middleware, ServeMux, TaskFunction
-from .options import Duration, EnqueueOptions
+from .options import Duration, EnqueueOptions, Replicas
 from .periodic import PeriodicTask, PeriodicTaskManager
 from .periodic_file import PeriodicTaskFile
 from .rate import Semaphore
@@ -82,7 +84,9 @@ __all__ = [
     "InvalidResultError",
     "LeaseExpiredError",
     "Middleware",
+    "NotReplicatedError",
     "OutcomeUnknownError",
+    "PayloadTooLargeError",
     "PeriodicTask",
     "PeriodicTaskFile",
     "PeriodicTaskManager",
@@ -93,6 +97,7 @@ __all__ = [
     "RedisNotConfiguredError",
     "RedisReplyError",
     "RedisUnavailableError",
+    "Replicas",
     "RetryDelay",
     "RevokeTask",
     "ScanPage",

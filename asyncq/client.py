@@ -17,15 +17,26 @@ from ._broker.completion import Completions
 from ._broker.connection import Connection
 from ._broker.message import TaskMessage
 from ._broker.producer import Answer, Enqueued, Producer
+from ._broker.replicas import ReplicaWait, Shortfall
 from ._broker.task_lists import TaskLists
 from ._clock import Clock
 from ._task_ids import new_task_id
-from .errors import EnqueueManyError, InvalidResultError, TaskFailedError
+from .errors import (
+    EnqueueManyError,
+    InvalidResultError,
+    NotReplicatedError,
+    PayloadTooLargeError,
+    TaskFailedError,
+)
 from .info import TaskInfo
-from .options import Duration, EnqueueOptions, Options, compose, seconds
+from .options import Duration, EnqueueOptions, Options, Replicas, compose, replicas, seconds
 from .task import Task, TaskState
 
 T = TypeVar("T")
+
+MAX_PAYLOAD_SIZE = 64 << 20
+_REDIS_TAKES = (512 << 20) - (64 << 10)
+"""Of Redis's limit for a value, proto-max-bulk-len; some is for what is not the payload."""
 
 
 class Client:
@@ -35,13 +46,26 @@ class Client:
     `Client` (its connections are shared and stay its own). Without it `ASYNCQ_REDIS_URL`, then
     `REDIS_URL` is used. Nothing is said to Redis before the first call.
 
+    `wait_replicas` is that of every `enqueue` and `enqueue_many` that says nothing else.
+    `max_payload_size` is in bytes; a task with more is refused with `PayloadTooLargeError`.
+
     Use it as `async with Client(url) as client:`, or call `aclose` when done.
 
     Raises `RedisNotConfiguredError` if nobody says where Redis is, `ValueError` for a URL that
-    cannot be read, `TypeError` for anything else, such as a synchronous client.
+    cannot be read or a value out of range, `TypeError` for anything else, such as a synchronous
+    client.
     """
 
-    def __init__(self, redis: RedisSource | None = None, *, _clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        redis: RedisSource | None = None,
+        *,
+        wait_replicas: int | Replicas | None = None,
+        max_payload_size: int = MAX_PAYLOAD_SIZE,
+        _clock: Clock | None = None,
+    ) -> None:
+        self._replica_wait = _replica_wait(wait_replicas)
+        self._max_payload_size = _checked_size(max_payload_size)
         self._connection = Connection.open(connection_source(redis))
         self._clock = _clock or Clock()
         self._producer = Producer(self._connection, self._clock)
@@ -53,21 +77,37 @@ class Client:
         """The address of Redis, without secrets."""
         return self._connection.where
 
-    async def enqueue(self, task: Task, **options: Unpack[EnqueueOptions]) -> TaskInfo:
+    async def enqueue(
+        self,
+        task: Task,
+        *,
+        wait_replicas: int | Replicas | None = None,
+        **options: Unpack[EnqueueOptions],
+    ) -> TaskInfo:
         """Enqueue one task; `options` override those of the task.
 
         When it returns, Redis has the task. After a lost connection it is sent again for about
         two seconds, and recognises itself.
 
+        With `wait_replicas` it returns when so many replicas have the task, too: it is then not
+        lost when one of them becomes the master. If they do not say so within a second (`Replicas`
+        says how long, and whether on disk) it raises `NotReplicatedError`, which has the
+        `TaskInfo`: the task is enqueued.
+
         Raises `DuplicateTaskError` (uniqueness), `TaskIdConflictError` (`task_id=`),
         `RedisUnavailableError` (not enqueued), `OutcomeUnknownError` (perhaps enqueued),
-        `RedisReplyError` (refused by Redis), `TypeError` and `ValueError` (wrong options).
+        `NotReplicatedError` (enqueued), `RedisReplyError` (refused by Redis),
+        `PayloadTooLargeError`, `TypeError` and `ValueError` (wrong options).
         """
         new = self._new_task(task, options)
-        answer = await self._producer.enqueue_one(new)
+        wait = self._replica_wait if wait_replicas is None else _replica_wait(wait_replicas)
+        answer = await self._producer.enqueue_one(new, wait)
         if isinstance(answer, Exception):
             raise answer
-        return _info(new, answer, self._now())
+        info = _info(new, answer, self._now())
+        if answer.shortfall is not None:
+            raise _not_replicated(info, answer.shortfall)
+        return info
 
     @overload
     async def enqueue_many(
@@ -75,6 +115,7 @@ class Client:
         tasks: Iterable[Task],
         *,
         return_exceptions: Literal[False] = False,
+        wait_replicas: int | Replicas | None = None,
         **options: Unpack[EnqueueOptions],
     ) -> list[TaskInfo]: ...
     @overload
@@ -83,6 +124,7 @@ class Client:
         tasks: Iterable[Task],
         *,
         return_exceptions: bool,
+        wait_replicas: int | Replicas | None = None,
         **options: Unpack[EnqueueOptions],
     ) -> list[TaskInfo | Exception]: ...
     async def enqueue_many(
@@ -90,6 +132,7 @@ class Client:
         tasks: Iterable[Task],
         *,
         return_exceptions: bool = False,
+        wait_replicas: int | Replicas | None = None,
         **options: Unpack[EnqueueOptions],
     ) -> Sequence[TaskInfo | Exception]:
         """Enqueue many tasks, a few hundred in a round trip; the result lines up with `tasks`.
@@ -97,11 +140,14 @@ class Client:
         Every task is tried, whatever becomes of the others. If any failed, `EnqueueManyError`
         is raised, whose `.results` has the `TaskInfo` or the error of each; with
         `return_exceptions` that list is returned instead. Errors are those of `enqueue`.
+
+        Replicas (`wait_replicas`) are waited for in every round trip. Those of a single master
+        are hardly waited for any more once that was in vain.
         """
+        wait = self._replica_wait if wait_replicas is None else _replica_wait(wait_replicas)
         composed = [self._try_new_task(task, options) for task in tasks]
-        answers = iter(
-            await self._producer.enqueue([new for new in composed if isinstance(new, NewTask)])
-        )
+        fit = [new for new in composed if isinstance(new, NewTask)]
+        answers = iter(await self._producer.enqueue(fit, wait))
         now = self._now()
         results = [
             _info_or_error(new, next(answers), now) if isinstance(new, NewTask) else new
@@ -176,7 +222,7 @@ class Client:
     def _try_new_task(self, task: Task, options: EnqueueOptions) -> NewTask | Exception:
         try:
             return self._new_task(task, options)
-        except (TypeError, ValueError, InvalidResultError) as error:
+        except (TypeError, ValueError, InvalidResultError, PayloadTooLargeError) as error:
             return error
 
     def _new_task(self, task: Task, options: EnqueueOptions) -> NewTask:
@@ -185,7 +231,11 @@ class Client:
                 f"enqueue takes a Task, got {task!r}; write Task('some:type', payload),"
                 " or call your TaskType with its payload"
             )
-        return new_task(task, compose(task.options, options))
+        new = new_task(task, compose(task.options, options))
+        size = len(new.message.payload)
+        if size > self._max_payload_size:
+            raise PayloadTooLargeError(task.type, size, self._max_payload_size)
+        return new
 
     def _now(self) -> datetime | None:
         return moment(self._clock.now())
@@ -200,8 +250,34 @@ def connection_source(source: RedisSource | None) -> ForeignSource | Connection 
     return source._connection if isinstance(source, Client) else source
 
 
+def _replica_wait(wanted: int | Replicas | None) -> ReplicaWait | None:
+    if wanted is None:
+        return None
+    checked = replicas(wanted)
+    timeout_ms = max(1, round(checked.timeout_s * 1000))
+    return ReplicaWait(checked.count, timeout_ms, checked.on_disk)
+
+
+def _checked_size(size: object) -> int:
+    if not isinstance(size, int) or isinstance(size, bool):
+        raise TypeError(f"max_payload_size= takes a number of bytes, got {size!r}")
+    if not 1 <= size <= _REDIS_TAKES:
+        raise ValueError(
+            f"max_payload_size= takes 1 to {_REDIS_TAKES} bytes, which is what Redis takes in one"
+            f" value, got {size}"
+        )
+    return size
+
+
+def _not_replicated(info: TaskInfo, owed: Shortfall) -> NotReplicatedError:
+    return NotReplicatedError(info, owed.wanted, owed.replicas, owed.reason)
+
+
 def _info_or_error(new: NewTask, answer: Answer, now: datetime | None) -> TaskInfo | Exception:
-    return answer if isinstance(answer, Exception) else _info(new, answer, now)
+    if isinstance(answer, Exception):
+        return answer
+    info = _info(new, answer, now)
+    return info if answer.shortfall is None else _not_replicated(info, answer.shortfall)
 
 
 def _info(new: NewTask, answer: Enqueued, now: datetime | None) -> TaskInfo:

@@ -1,10 +1,12 @@
 """Every exception of asyncq, in one tree.
 
     AsyncqError
-    ├── EnqueueError                a task was not enqueued, or it is not known whether it was
+    ├── EnqueueError                a task was not enqueued as was asked for
     │   ├── DuplicateTaskError      another task holds the uniqueness lock
     │   ├── TaskIdConflictError     a task with this id exists
+    │   ├── PayloadTooLargeError    the payload has more bytes than the client takes
     │   ├── OutcomeUnknownError     the connection was lost after the task was sent
+    │   ├── NotReplicatedError      it is enqueued, but too few replicas said that they have it
     │   └── EnqueueManyError        some items of `enqueue_many` failed
     ├── TaskFailedError             a task that was waited for failed for good
     ├── SemaphoreFullError          no token of a distributed semaphore is left
@@ -33,6 +35,7 @@ raises to choose the end of its attempt, not errors of asyncq.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 __all__ = [
     "AsyncqError",
@@ -45,7 +48,9 @@ __all__ = [
     "InvalidPayloadError",
     "InvalidResultError",
     "LeaseExpiredError",
+    "NotReplicatedError",
     "OutcomeUnknownError",
+    "PayloadTooLargeError",
     "QueueNotEmptyError",
     "QueueNotFoundError",
     "RedisError",
@@ -78,7 +83,8 @@ class AsyncqError(Exception):
 
 
 class EnqueueError(AsyncqError):
-    """A task was not enqueued, or it is not known whether it was."""
+    """A task was not enqueued as was asked for. Most of its kinds mean that it was not enqueued;
+    `OutcomeUnknownError` that it may be, `NotReplicatedError` that it is."""
 
 
 class DuplicateTaskError(EnqueueError):
@@ -107,6 +113,23 @@ class TaskIdConflictError(EnqueueError):
         super().__init__(f"a task with id {task_id!r} already exists in queue {queue!r}")
 
 
+class PayloadTooLargeError(EnqueueError):
+    """The payload has more bytes than the client takes; nothing was sent.
+
+    Attributes: `task_type`, `size` and `limit`, both in bytes.
+    """
+
+    def __init__(self, task_type: str, size: int, limit: int) -> None:
+        self.task_type = task_type
+        self.size = size
+        self.limit = limit
+        super().__init__(
+            f"the payload of task {task_type!r} has {size} bytes, and this client takes {limit}:"
+            " keep large data elsewhere (a file, an object store) and put its name into the"
+            " payload, or raise max_payload_size= of the Client"
+        )
+
+
 class OutcomeUnknownError(EnqueueError):
     """The connection was lost after the task was sent: it may be enqueued or not.
 
@@ -125,6 +148,28 @@ class OutcomeUnknownError(EnqueueError):
         )
 
 
+class NotReplicatedError(EnqueueError):
+    """The task is enqueued, but fewer replicas than wanted said in time that they have it.
+
+    It will run; only if its master is lost before a replica has it, it is lost, too. Enqueued
+    again it would run twice.
+
+    Attributes: `info` (the `TaskInfo` of the task), `wanted`, `replicas` (how many said that they
+    have it; 0 where Redis did not tell) and `reason`.
+    """
+
+    def __init__(self, info: Any, wanted: int, replicas: int, reason: str) -> None:
+        self.info = info
+        self.wanted = wanted
+        self.replicas = replicas
+        self.reason = reason
+        super().__init__(
+            f"task {info.id!r} is enqueued to queue {info.queue!r}, but {reason}: it is lost if its"
+            " master is before they have it. Do not enqueue it again, it would run twice; find out"
+            " why the replicas are away or behind (INFO replication)"
+        )
+
+
 class EnqueueManyError(EnqueueError):
     """Some items of `enqueue_many` failed; all were tried.
 
@@ -134,11 +179,14 @@ class EnqueueManyError(EnqueueError):
     def __init__(self, results: Sequence[object]) -> None:
         self.results = list(results)
         failed = [(n, r) for n, r in enumerate(self.results) if isinstance(r, BaseException)]
+        unsafe = sum(isinstance(error, NotReplicatedError) for _, error in failed)
+        counts = [f"{len(failed) - unsafe} of {len(self.results)} tasks were not enqueued"]
+        if unsafe:
+            counts.append(f"{unsafe} are enqueued, but not on as many replicas as wanted")
         shown = "; ".join(f"item {n}: {r}" for n, r in failed[:3])
         more = f"; and {len(failed) - 3} more" if len(failed) > 3 else ""
         super().__init__(
-            f"{len(failed)} of {len(self.results)} tasks were not enqueued ({shown}{more});"
-            " .results has the outcome of every item"
+            f"{', '.join(counts)} ({shown}{more}); .results has the outcome of every item"
         )
 
 

@@ -72,6 +72,59 @@ class Options:
     group: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Replicas:
+    """How many replicas must say that they have a new task before `enqueue` returns.
+
+    `timeout` is how long they have for it: a second if it is not given, 5 with `on_disk`, which
+    means that master and replicas have written it to their disks (Redis 7.2 or Valkey 7.2, and
+    `appendonly yes` on all of them; a disk is written about once a second).
+
+    Raises `TypeError` and `ValueError`, which name what it takes and what came.
+    """
+
+    count: int
+    timeout: Duration | None = None
+    on_disk: bool = False
+
+    def __post_init__(self) -> None:
+        _check_replicas(self.count)
+        if not isinstance(self.on_disk, bool):
+            raise TypeError(f"on_disk= takes True or False, got {self.on_disk!r}")
+        if not _SHORTEST_WAIT_S <= self.timeout_s <= _LONGEST_WAIT_S:
+            raise ValueError(
+                f"timeout= of Replicas takes {_SHORTEST_WAIT_S:g} s to an hour,"
+                f" got {self.timeout!r}"
+            )
+
+    @property
+    def timeout_s(self) -> float:
+        """The time-out in seconds."""
+        if self.timeout is None:
+            return 5.0 if self.on_disk else 1.0
+        return seconds("timeout", self.timeout)
+
+
+def _check_replicas(count: object) -> None:
+    if not isinstance(count, int) or isinstance(count, bool):
+        raise TypeError(f"wait_replicas= takes a number of replicas, got {count!r}")
+    if not 1 <= count <= _MOST_REPLICAS:
+        raise ValueError(
+            f"wait_replicas= takes 1 to {_MOST_REPLICAS} replicas, got {count};"
+            " leave it out to wait for none"
+        )
+
+
+_MOST_REPLICAS = 1000
+_SHORTEST_WAIT_S = 0.001
+_LONGEST_WAIT_S = 3600
+
+
+def replicas(wanted: int | Replicas) -> Replicas:
+    """What `wait_replicas=` takes. Raises `TypeError` and `ValueError`."""
+    return wanted if isinstance(wanted, Replicas) else Replicas(wanted)
+
+
 NAMES = tuple(EnqueueOptions.__annotations__)
 _PLAIN = Options(timeout_s=DEFAULT_TIMEOUT_S)
 # Those whose values come again and again. Not times: two of a repeated hour are equal to Python.

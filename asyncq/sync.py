@@ -9,14 +9,15 @@ import selectors
 import threading
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import CancelledError, Future
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
 from typing_extensions import Unpack
 
-from .client import Client, RedisSource
+from .client import MAX_PAYLOAD_SIZE, Client, RedisSource
 from .info import TaskInfo
-from .options import Duration, EnqueueOptions
+from .options import Duration, EnqueueOptions, Replicas
 from .task import Task
 
 T = TypeVar("T")
@@ -30,21 +31,30 @@ class SyncClient:
     of the child's own. In code that has an event loop use `Client`.
 
     `redis` is a URL or a `redis.asyncio` client (read for its address), not a `Client`, whose
-    connections belong to another event loop (`TypeError`).
+    connections belong to another event loop (`TypeError`). The other arguments are those of
+    `Client`.
     """
 
-    def __init__(self, redis: RedisSource | None = None) -> None:
+    def __init__(
+        self,
+        redis: RedisSource | None = None,
+        *,
+        wait_replicas: int | Replicas | None = None,
+        max_payload_size: int = MAX_PAYLOAD_SIZE,
+    ) -> None:
         if isinstance(redis, Client):
             raise TypeError(
                 "a SyncClient cannot share the connections of a Client: give it the same URL"
             )
-        self._redis = redis
+        self._new_client = partial(
+            Client, redis, wait_replicas=wait_replicas, max_payload_size=max_payload_size
+        )
         # One for each process: in a forked child the parent's may be held by a thread that is
         # not there.
         self._locks: dict[int, threading.Lock] = {}
         self._running: _Running | None = None
         self._of_parents: list[_Running] = []
-        self._where = Client(redis).where  # what is wrong with the source is said now
+        self._where = self._new_client().where  # what is wrong is said now
         # As redis-py does for every connection, so that its imports are done: a child that is
         # forked while a thread is at them would wait for their end for ever.
         importlib.metadata.version("redis")
@@ -54,9 +64,17 @@ class SyncClient:
         """The address of Redis, without secrets."""
         return self._where
 
-    def enqueue(self, task: Task, **options: Unpack[EnqueueOptions]) -> TaskInfo:
+    def enqueue(
+        self,
+        task: Task,
+        *,
+        wait_replicas: int | Replicas | None = None,
+        **options: Unpack[EnqueueOptions],
+    ) -> TaskInfo:
         """As `Client.enqueue`."""
-        return self._call(lambda client: client.enqueue(task, **options))
+        return self._call(
+            lambda client: client.enqueue(task, wait_replicas=wait_replicas, **options)
+        )
 
     @overload
     def enqueue_many(
@@ -64,6 +82,7 @@ class SyncClient:
         tasks: Iterable[Task],
         *,
         return_exceptions: Literal[False] = False,
+        wait_replicas: int | Replicas | None = None,
         **options: Unpack[EnqueueOptions],
     ) -> list[TaskInfo]: ...
     @overload
@@ -72,6 +91,7 @@ class SyncClient:
         tasks: Iterable[Task],
         *,
         return_exceptions: bool,
+        wait_replicas: int | Replicas | None = None,
         **options: Unpack[EnqueueOptions],
     ) -> list[TaskInfo | Exception]: ...
     def enqueue_many(
@@ -79,13 +99,17 @@ class SyncClient:
         tasks: Iterable[Task],
         *,
         return_exceptions: bool = False,
+        wait_replicas: int | Replicas | None = None,
         **options: Unpack[EnqueueOptions],
     ) -> list[TaskInfo] | list[TaskInfo | Exception]:
         """As `Client.enqueue_many`; `tasks` is read in the calling thread."""
         given = list(tasks)
         return self._call(
             lambda client: client.enqueue_many(
-                given, return_exceptions=return_exceptions, **options
+                given,
+                return_exceptions=return_exceptions,
+                wait_replicas=wait_replicas,
+                **options,
             )
         )
 
@@ -148,16 +172,16 @@ class SyncClient:
                 # After a fork: its thread is not here, and its connections are the parent's.
                 # Kept, so that nothing tries to close them.
                 self._of_parents.append(running)
-            running = self._running = _Running(self._redis)
+            running = self._running = _Running(self._new_client())
         return running
 
 
 class _Running:
     """The thread, its event loop and the client of one process."""
 
-    def __init__(self, redis: RedisSource | None) -> None:
+    def __init__(self, client: Client) -> None:
         self.pid = os.getpid()
-        self._client = Client(redis)
+        self._client = client
         self._loop = asyncio.SelectorEventLoop(_Selector())
         # A daemon, and nothing that has to be closed: a program may just end, and in a forked
         # child, where this thread does not exist, it is simply forgotten.

@@ -29,7 +29,9 @@ from asyncq import (
     Client,
     GroupConfig,
     Inspector,
+    NotReplicatedError,
     RedisReplyError,
+    Replicas,
     Scheduler,
     Semaphore,
     Server,
@@ -47,11 +49,11 @@ from asyncq.doctor import Doctor, Role, rule
 from asyncq.doctor.acl import called_by, commands
 
 Q, OTHER = "q", "other"
-SITUATIONAL = {"select", "cluster|slots", "cluster|keyslot", "acl|dryrun", "wait", "waitaof"}
-"""Rights for a database, a cluster, replicas, a new Redis: tested by themselves."""
+SITUATIONAL = {"select", "cluster|slots", "cluster|keyslot", "acl|dryrun"}
+"""Rights for a database, a cluster, a new Redis: tested by themselves."""
 RARE = {
-    Role.PRODUCER: {"zscore"},  # sent again after a lost reply
-    Role.SCHEDULER: {"zscore"},  # the same
+    Role.PRODUCER: {"zscore", "persist"},  # sent again after a lost reply
+    Role.SCHEDULER: {"zscore", "persist"},  # the same
     Role.INSPECTOR: {"lpop", "sadd"},  # hundreds of thousands of tasks; a race with a producer
 }
 
@@ -110,6 +112,8 @@ async def produce(url: str) -> None:
             await client.enqueue(Task("t", queue=Q, task_id="mine"))
         with pytest.raises(RedisReplyError):
             await client.enqueue(Task("t", queue=Q, group="foreign"))
+        with pytest.raises(NotReplicatedError):
+            await client.enqueue(Task("t", queue=Q), wait_replicas=Replicas(1, timeout=0.001))
         await wait(client, info)
 
 
@@ -179,6 +183,8 @@ async def work(url: str, server: RedisServer) -> None:
             await client.enqueue(Task(kind, queue=Q, max_retry=1))
         await client.enqueue_many([Task("part", queue=Q, group="g") for _ in range(3)])
         await client.enqueue(Task("later", queue=Q, process_in=1))
+        with pytest.raises(NotReplicatedError):
+            await client.enqueue(Task("t", queue=Q), wait_replicas=Replicas(1, timeout=0.001))
         cancelled = await client.enqueue(Task("waits", queue=Q, max_retry=0, retention=60))
         assert running._parts is not None
         await soon(running._parts.subscriber.subscribed.wait())

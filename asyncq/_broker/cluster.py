@@ -12,7 +12,7 @@ from redis.crc import key_slot
 
 from ..errors import RedisError, RedisReplyError, RedisUnavailableError
 from .address import Cluster, host_and_port
-from .conversation import Call, unknown_script
+from .conversation import Behind, Call, unknown_script
 from .dialer import ToEndpoint
 from .line import Line, Reply, pack
 from .pool import Pool
@@ -119,7 +119,9 @@ _ASKING = pack("ASKING")
 _CLUSTER_SLOTS = pack("CLUSTER", "SLOTS")
 
 
-def with_many(calls: Sequence[Call], slots: Slots) -> Generator[Question, Answer, list[Reply]]:
+def with_many(
+    calls: Sequence[Call], slots: Slots, behind: Behind | None = None
+) -> Generator[Question, Answer, list[Reply]]:
     """The conversation with a cluster: every call to its node, then on to where it is sent.
 
     A node's `RedisError` stands in the places of the calls that went there; if no call got
@@ -135,13 +137,18 @@ def with_many(calls: Sequence[Call], slots: Slots) -> Generator[Question, Answer
         for item in items:
             by_node[item.node].append(item)
         items = []
-        answer = yield {node: [p for i in its for p in i.packed()] for node, its in by_node.items()}
+        last = [] if behind is None else [behind.packed]
+        answer = yield {
+            node: [p for i in its for p in i.packed()] + last for node, its in by_node.items()
+        }
         for node, its in by_node.items():
             said = answer[node]
             if isinstance(said, RedisError):
                 slots.lost(node)
                 failed |= {item.n: said for item in its}
             else:
+                if behind is not None:
+                    behind.take(said, [item.n for item in its])
                 items += _take(its, said, replies, slots)
         if not items:
             break
@@ -204,43 +211,50 @@ class ManyNodes:
         self._seed = address.seeds[0]
         self._slots = Slots(address)
         self._pools: dict[Node, Pool] = {}
+        self._patient_pools: dict[Node, Pool] = {}
 
-    async def say(self, calls: Sequence[Call]) -> list[Reply]:
+    async def say(self, calls: Sequence[Call], behind: Behind | None = None) -> list[Reply]:
         """A reply for every call, as `Connection.run` promises it."""
         was_stale = self._slots.stale
-        conversation = with_many(calls, self._slots)
+        conversation = with_many(calls, self._slots, behind)
         try:
             question = next(conversation)
             while True:
-                question = conversation.send(await self._ask(question))
+                question = conversation.send(await self._ask(question, behind))
         except StopIteration as end:
             answered: list[Reply] = end.value
             if was_stale:
                 await self._let_go()
             return answered
 
-    async def _ask(self, question: Question) -> Answer:
+    async def _ask(self, question: Question, behind: Behind | None) -> Answer:
         if len(question) == 1:
             ((node, packed),) = question.items()
-            return {node: await self._ask_node(node, packed)}
-        answers = await asyncio.gather(*(self._ask_node(*one) for one in question.items()))
+            return {node: await self._ask_node(node, packed, behind)}
+        answers = await asyncio.gather(*(self._ask_node(*one, behind) for one in question.items()))
         return dict(zip(question, answers, strict=True))
 
-    async def _ask_node(self, node: Node, packed: list[bytes]) -> list[Reply] | RedisError:
+    async def _ask_node(
+        self, node: Node, packed: list[bytes], behind: Behind | None
+    ) -> list[Reply] | RedisError:
         try:
-            return await self._pool(node).exchange(packed)
+            if behind is None:
+                return await self._pool(self._pools, node).exchange(packed)
+            patient = self._pool(self._patient_pools, node)
+            return await patient.exchange(packed, behind.longer_s)
         except RedisError as error:
             return error
 
     async def _let_go(self) -> None:
         """Close the connections to nodes that left the cluster."""
-        for node in self._pools.keys() - set(self._slots.nodes):
-            await self._pools.pop(node).retire()
+        for pools in (self._pools, self._patient_pools):
+            for node in pools.keys() - set(self._slots.nodes):
+                await pools.pop(node).retire()
 
-    def _pool(self, node: Node) -> Pool:
-        pool = self._pools.get(node)
+    def _pool(self, pools: dict[Node, Pool], node: Node) -> Pool:
+        pool = pools.get(node)
         if pool is None:
-            pool = self._pools[node] = Pool(ToEndpoint(self._seed.at(*node)))
+            pool = pools[node] = Pool(ToEndpoint(self._seed.at(*node)))
         return pool
 
     async def dial(self, key: str | None) -> Line:
@@ -261,5 +275,5 @@ class ManyNodes:
         self._slots.stale = True
 
     async def aclose(self) -> None:
-        for pool in self._pools.values():
+        for pool in [*self._pools.values(), *self._patient_pools.values()]:
             await pool.aclose()

@@ -7,8 +7,8 @@ again after a lost connection: only the caller knows whether that is harmless.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ..errors import RedisReplyError, RedisUnavailableError
@@ -52,6 +52,25 @@ class Call:
         return pack("EVAL", self.script.source, len(self.keys), *self.keys, *self.args)
 
 
+@dataclass(slots=True)
+class Behind:
+    """A command that is said behind the calls of every exchange, on their connection."""
+
+    packed: bytes
+    longer_s: float
+    """How much longer than other calls it may take."""
+    replies: dict[int, Reply] = field(default_factory=dict)
+    """What was answered to it, for the place of every call that it was said behind."""
+
+    def take(self, replies: list[Reply], places: Iterable[int]) -> None:
+        """Take the last of the replies to an exchange with the calls at `places`."""
+        self.replies |= dict.fromkeys(places, replies.pop())
+
+    def forget(self, count: int) -> None:
+        """Forget the first calls: what comes next has place 0."""
+        self.replies = {place - count: reply for place, reply in self.replies.items()}
+
+
 def unknown_script(call: Call, reply: Reply) -> bool:
     """Redis forgets scripts when it restarts; nothing was executed."""
     return (
@@ -62,15 +81,16 @@ def unknown_script(call: Call, reply: Reply) -> bool:
 Conversation: TypeAlias = Generator[list[bytes], "list[Reply] | RedisUnavailableError", list[Reply]]
 
 
-def with_one(calls: Sequence[Call]) -> Conversation:
+def with_one(calls: Sequence[Call], behind: Behind | None = None) -> Conversation:
     """The conversation with one Redis: all calls, then those whose script it did not know.
 
     It is given the error where there are no replies, and raises it: once anything was answered
     always as `sent`.
     """
-    replies = yield [call.packed() for call in calls]
+    replies = yield _with_last([call.packed() for call in calls], behind)
     if isinstance(replies, RedisUnavailableError):
         raise replies
+    _take_last(replies, behind, range(len(calls)))
     unknown: list[int] = []
     for n, reply in enumerate(replies):
         if type(reply) is RedisReplyError:
@@ -79,12 +99,22 @@ def with_one(calls: Sequence[Call]) -> Conversation:
             elif reply.code == "MOVED":
                 replies[n] = RedisReplyError(f"{reply.text} ({_CLUSTER_HINT})")
     if unknown:
-        again = yield [calls[n].packed_whole() for n in unknown]
+        again = yield _with_last([calls[n].packed_whole() for n in unknown], behind)
         if isinstance(again, RedisUnavailableError):
             raise RedisUnavailableError(again.where, again.reason, sent=True) from again
+        _take_last(again, behind, unknown)
         for n, reply in zip(unknown, again, strict=True):
             replies[n] = reply
     return replies
+
+
+def _with_last(packed: list[bytes], behind: Behind | None) -> list[bytes]:
+    return packed if behind is None else [*packed, behind.packed]
+
+
+def _take_last(replies: list[Reply], behind: Behind | None, places: Iterable[int]) -> None:
+    if behind is not None:
+        behind.take(replies, places)
 
 
 _CLUSTER_HINT = "this Redis is a node of a cluster: use redis-cluster://host:port"

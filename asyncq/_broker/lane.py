@@ -104,6 +104,10 @@ class Lane(Generic[Item, Result]):
         result: Result = sending.results[0]
         return result
 
+    def is_empty(self) -> bool:
+        """Whether nobody waits or travels."""
+        return not (self.flights or self._waiting)
+
     def gather(self) -> None:
         """Have those who wait leave as soon as they may."""
         if self._departure is not None:

@@ -8,6 +8,7 @@ is connected, and after any loss it is dropped and never connected again.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 
@@ -28,7 +29,14 @@ Reply: TypeAlias = Any
 
 def demoted(replies: Iterable[Reply]) -> bool:
     """Whether they come from what is no master any more: a new connection may find the new one."""
-    return any(type(r) is RedisReplyError and r.code in ("READONLY", "MASTERDOWN") for r in replies)
+    return any(type(reply) is RedisReplyError and is_demotion(reply) for reply in replies)
+
+
+def is_demotion(error: RedisReplyError) -> bool:
+    """Whether it says that the one who answers is no master, or just stopped being one."""
+    return error.code in ("READONLY", "MASTERDOWN", "UNBLOCKED") or (
+        error.code == "ERR" and "cannot be used with replica instances" in error.text  # WAIT
+    )
 
 
 def pack(*parts: str | bytes | int | float) -> bytes:
@@ -108,7 +116,10 @@ class Line:
                 await self._driver.connect()
         except Exception as error:
             await self.drop()
-            raise _not_connected(self.endpoint, self._parser, error, limit) from error
+            failure = _not_connected(self.endpoint, self._parser, error, limit)
+            if isinstance(failure, RedisReplyError):
+                raise failure from None  # see there: what is behind it may have a password
+            raise failure from error
         except BaseException:
             await self.drop()
             raise
@@ -209,7 +220,10 @@ class BlockingLine:
         except Exception as error:
             self.drop()
             limit = self.endpoint.connect_timeout
-            raise _not_connected(self.endpoint, self._parser, error, limit) from error
+            failure = _not_connected(self.endpoint, self._parser, error, limit)
+            if isinstance(failure, RedisReplyError):
+                raise failure from None
+            raise failure from error
         self._parser.greeted = True
 
     def exchange(self, packed: list[bytes], count: int) -> list[Reply]:
@@ -255,7 +269,8 @@ def _not_connected(
 ) -> RedisError:
     chain = list(_causes(error))
     if parser is not None and parser.refusal is not None and parser.refusal[0] in chain:
-        refused = RedisReplyError(parser.refusal[1])
+        # Where AUTH has another name its arguments are quoted: the password.
+        refused = RedisReplyError(parser.refusal[1].partition(", with args beginning with")[0])
         if not (refused.passing or "max number of clients" in refused.text):
             return refused
         return RedisUnavailableError(endpoint.where, refused.text, sent=False)
@@ -265,7 +280,18 @@ def _not_connected(
     ):
         # Its last words, if it had any, are often lost with the connection.
         reason += " (it hung up at once: too many clients, or TLS on one side only?)"
+    reason += "".join(_advice(e) for e in chain if isinstance(e, ssl.SSLCertVerificationError))
     return RedisUnavailableError(endpoint.where, reason, sent=False)
+
+
+_OTHER_NAME = (62, 64)
+"""What OpenSSL says where the certificate is good, but for another host name or address."""
+
+
+def _advice(error: ssl.SSLCertVerificationError) -> str:
+    if error.verify_code in _OTHER_NAME:
+        return " (connect by a name that the certificate has)"
+    return " (name the file of the authority that signed it: ?ssl_ca_certs=/path/to/ca.pem)"
 
 
 def _lost(endpoint: Endpoint, error: Exception, limit: float) -> RedisUnavailableError:

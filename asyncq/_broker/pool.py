@@ -40,15 +40,19 @@ class Pool:
         self._lines: _Lines | None = None
         self._closed = False
 
-    async def exchange(self, packed: list[bytes]) -> list[Reply]:
-        """One round trip: a reply for every command. Raises `RedisUnavailableError`."""
+    async def exchange(self, packed: list[bytes], longer_s: float = 0.0) -> list[Reply]:
+        """One round trip: a reply for every command. Raises `RedisUnavailableError`.
+
+        The answer may take `longer_s` longer than usual.
+        """
         lines = self._of_this_loop()
         await self._take_place(lines)
         try:
             line = await self._line(lines)
             lines.busy.add(line)
             try:
-                replies = await line.exchange(packed, len(packed))
+                limit = line.endpoint.read_timeout + longer_s if longer_s else None
+                replies = await line.exchange(packed, len(packed), limit)
             except RedisUnavailableError:
                 # What ended this one has most likely ended them all.
                 await lines.drop_idle()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from secrets import token_hex
 from typing import TypeAlias
 
@@ -33,9 +34,10 @@ from .arguments import (
     reply_error,
 )
 from .codec import encode_task
-from .connection import Call, Connection, Reply
+from .connection import Behind, Call, Connection, Reply
 from .lane import Lane
 from .message import TaskMessage
+from .replicas import ReplicaWait, Shortfall
 from .slices import BYTES, Slice, rounds
 
 # Between the sendings of one enqueue. About two seconds bridge the last moments of a failover;
@@ -53,6 +55,8 @@ class Enqueued:
 
     state: TaskState
     due_ms: int
+    shortfall: Shortfall | None = None
+    """What the replicas owe, if they were waited for."""
 
 
 Answer: TypeAlias = Enqueued | EnqueueError | RedisError
@@ -72,14 +76,18 @@ class Producer:
         self.clock = clock
         self._announced: dict[str, float] = {}
         self._lanes: dict[str, Lane[NewTask, Answer]] = {}
+        self._patient_lanes: dict[tuple[str, ReplicaWait], Lane[NewTask, Answer]] = {}
 
-    async def enqueue(self, items: Sequence[NewTask]) -> list[Answer]:
+    async def enqueue(
+        self, items: Sequence[NewTask], wait: ReplicaWait | None = None
+    ) -> list[Answer]:
         """Store new tasks; the results line up with `items`, and errors stand in their places.
 
         Sent again for about two seconds after a lost connection, and while Redis would not take
-        it just now; then what is still open fails.
+        it just now; then what is still open fails. Replicas of a single master that were waited
+        for in vain are hardly waited for again in the same call.
         """
-        sending = _Sending(self, items)
+        sending = _Sending(self, items, wait)
         ahead = (sending.ready(round_) for round_ in rounds(items, _queue_of_new, _size_of_new))
         ready = next(ahead, None)
         while ready is not None:
@@ -92,17 +100,32 @@ class Producer:
                 delivery.cancel()
         return sending.results
 
-    async def enqueue_one(self, item: NewTask) -> Answer:
-        """The same for one. Calls made while others are under way travel together."""
+    async def enqueue_one(self, item: NewTask, wait: ReplicaWait | None = None) -> Answer:
+        """The same for one. Calls made while others are under way travel together, those that
+        wait for replicas only with their like."""
         # A node of a cluster that is away must not hold up the queues of the others.
         road = item.message.queue if self.connection.is_cluster else ""
+        if wait is not None:
+            return await self._enqueue_patiently(item, road, wait)
         lane = self._lanes.get(road)
         if lane is None or lane.loop is not asyncio.get_running_loop():
             lane = self._lanes[road] = Lane(self._on_one_road, _size_of_new, BYTES)
         return await lane.ride(item)
 
-    def _on_one_road(self, items: Sequence[NewTask]) -> _Sending:
-        sending = _Sending(self, items)
+    async def _enqueue_patiently(self, item: NewTask, road: str, wait: ReplicaWait) -> Answer:
+        lane = self._patient_lanes.get((road, wait))
+        if lane is None or lane.loop is not asyncio.get_running_loop():
+            send = partial(self._on_one_road, wait=wait)
+            lane = self._patient_lanes[road, wait] = Lane(send, _size_of_new, BYTES)
+        try:
+            return await lane.ride(item)
+        finally:
+            # How long to wait is the caller's word: there may be any number of these lanes.
+            if lane.is_empty() and self._patient_lanes.get((road, wait)) is lane:
+                del self._patient_lanes[road, wait]
+
+    def _on_one_road(self, items: Sequence[NewTask], wait: ReplicaWait | None = None) -> _Sending:
+        sending = _Sending(self, items, wait)
         if len(items) == 1:
             sending.open = (Slice(items[0].message.queue, ((0, items[0]),)),)
         else:
@@ -112,7 +135,11 @@ class Producer:
         return sending
 
     async def enqueue_once(
-        self, slices: Sequence[Slice[NewTask]], call_token: str, calls: Sequence[Call] = ()
+        self,
+        slices: Sequence[Slice[NewTask]],
+        call_token: str,
+        calls: Sequence[Call] = (),
+        behind: Behind | None = None,
     ) -> list[Reply]:
         """One round trip; a reply of enqueue.lua for every slice. `calls` if they are made already.
 
@@ -124,12 +151,14 @@ class Producer:
         announce = [queue for queue in queues if announced.get(queue, 0.0) <= now]
         calls = calls or self.calls(slices, call_token)
         if not announce:
-            return await self.connection.run(calls)
+            return await self.connection.run(calls, behind)
         announcements = [Call.command("SADD", keys.QUEUES, queue) for queue in announce]
-        replies = await self.connection.run([*announcements, *calls])
+        replies = await self.connection.run([*announcements, *calls], behind)
         for queue, reply in zip(announce, replies, strict=False):
             if not isinstance(reply, RedisError):
                 announced[queue] = time.monotonic() + _ANNOUNCE_AGAIN_S
+        if behind is not None:
+            behind.forget(len(announce))
         return replies[len(announce) :]
 
     def calls(self, slices: Sequence[Slice[NewTask]], call_token: str) -> list[Call]:
@@ -155,17 +184,20 @@ class Producer:
 class _Sending:
     """Items of one call: sends them, sends them again, and gathers what came of each."""
 
-    __slots__ = ("_call_token", "_maybe_stored", "_pauses", "_producer", "open", "results")
+    __slots__ = ("_call_token", "_maybe_stored", "_pauses", "_producer", "_wait", "open", "results")
 
     results: list[Answer]
     """Of those that are open, why they are."""
     open: Sequence[Slice[NewTask]]
     """What is to be sent."""
 
-    def __init__(self, producer: Producer, items: Sequence[NewTask]) -> None:
+    def __init__(
+        self, producer: Producer, items: Sequence[NewTask], wait: ReplicaWait | None
+    ) -> None:
         self.results = [_PENDING] * len(items)
         self.open = ()
         self._producer = producer
+        self._wait = wait
         # Items with an id of ours recognise themselves without it.
         self._call_token = "" if all(item.own_id for item in items) else token_hex(8)
         self._maybe_stored = False
@@ -198,14 +230,18 @@ class _Sending:
 
     async def once(self, calls: Sequence[Call] = ()) -> None:
         """One round trip with all that is open; what has to be sent again stays so."""
+        behind = None if self._wait is None else self._wait.behind()
         try:
-            replies = await self._producer.enqueue_once(self.open, self._call_token, calls)
+            replies = await self._producer.enqueue_once(self.open, self._call_token, calls, behind)
         except RedisUnavailableError as error:
             self._maybe_stored = self._maybe_stored or error.sent
             for slice_ in self.open:
                 self._fail(slice_, error, self._maybe_stored)
         else:
+            sent = self.open
             self._take(replies)
+            if self._wait is not None and behind is not None:
+                self._hear(self._wait, sent, behind.replies)
 
     def _fail(
         self, slice_: Slice[NewTask], error: RedisUnavailableError, maybe_stored: bool
@@ -232,9 +268,36 @@ class _Sending:
                 result = results[place] = enqueued(answer, item.message)
                 if result is not _PENDING and isinstance(result, RedisError) and passing(result):
                     open_items.append((place, item))
+                    if self._maybe_stored:
+                        # It may stand where this one does not look, or is not asked.
+                        results[place] = OutcomeUnknownError(item.message.id, slice_.queue)
             if open_items:
                 refused.append(Slice(slice_.queue, open_items))
         self.open = refused
+
+    def _hear(
+        self, wait: ReplicaWait, sent: Sequence[Slice[NewTask]], said: Mapping[int, Reply]
+    ) -> None:
+        """Note what replicas said of the tasks that were stored."""
+        again: list[Slice[NewTask]] = []
+        for n, slice_ in enumerate(sent):
+            stored = [one for one in slice_.items if isinstance(self.results[one[0]], Enqueued)]
+            shortfall = wait.shortfall(said[n]) if stored else None
+            if shortfall is None:
+                continue
+            for place, item in stored:
+                result = self.results[place]
+                if shortfall.demoted:
+                    self.results[place] = OutcomeUnknownError(item.message.id, slice_.queue)
+                elif isinstance(result, Enqueued):
+                    self.results[place] = replace(result, shortfall=shortfall)
+            if shortfall.demoted:
+                self._maybe_stored = True
+                again.append(Slice(slice_.queue, stored))
+            elif not self._producer.connection.is_cluster:  # another node may have its replicas
+                self._wait = wait.hardly()
+        if again:
+            self.open = [*self.open, *again]
 
 
 def enqueued(answer: Reply, message: TaskMessage) -> Answer:

@@ -76,8 +76,9 @@ _SCRIPTS: dict[Role, Sequence[Script]] = {
     ),
 }
 _COMMANDS: dict[Role, str] = {
-    Role.PRODUCER: "sadd subscribe",
-    Role.WORKER: "sadd zadd zrem del zcount smembers blmove subscribe",
+    # Not waitaof, which Redis before 7.2 does not know: it would not take the rule.
+    Role.PRODUCER: "sadd subscribe wait",
+    Role.WORKER: "sadd zadd zrem del zcount smembers blmove subscribe wait",
     Role.SCHEDULER: "sadd zadd zrem del",
     Role.INSPECTOR: "smembers sismember sadd srem mget sscan zcard llen setnx del publish get hvals"
     " hget lrange zrevrange scan exists cluster|keyslot",

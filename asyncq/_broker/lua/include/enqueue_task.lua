@@ -1,7 +1,7 @@
 -- Stores one task of queue `q` (its key names), now, later or in a group.
 -- Returns { code, state, due ms }: code 1 stored (or found stored by this very call, when it is
 -- sent again after a lost reply), 0 the id is taken, -1 the uniqueness lock is taken.
--- Raises when Redis refuses a write; then nothing of the task is left.
+-- Raises when Redis refuses a write; then nothing of the task is left by this call.
 local function enqueue_task(q, now_us, id, msg, token, wait, group, lock, ttl)
   local key = q.tasks .. id
   local now_ms = math.floor(now_us / 1000)
@@ -10,6 +10,16 @@ local function enqueue_task(q, now_us, id, msg, token, wait, group, lock, ttl)
   if redis.call('EXISTS', key) == 1 then
     local held = redis.call('HMGET', key, 'state', 'asyncq_call')
     if token ~= '' and held[2] ~= token then return { 0, '', '0' } end
+    if held[1] then
+      -- Two writes that change nothing and need no memory: a caller who waits for replicas waits
+      -- for the last write of his connection, and the one that stored the task was another's.
+      local touched = redis.pcall('PEXPIRE', key, '1000000000000000')
+      redis.pcall('PERSIST', key)
+      -- No master any more: what it has is not what the new one has.
+      if type(touched) == 'table' and string.find(touched.err, 'READONLY', 1, true) then
+        error(touched.err, 0)
+      end
+    end
     local score = false
     if held[1] == 'scheduled' then score = redis.call('ZSCORE', q.scheduled, id) end
     return { 1, held[1] or '', score and whole(score * 1000) or '0' }
