@@ -158,6 +158,16 @@ class ClusterNode:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RedisInfo:
+    """What a Redis says of itself."""
+
+    where: str
+    """Its address, without secrets."""
+    values: Mapping[str, str]
+    """INFO, by name: `redis_version`, `used_memory`, ..."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerInfo:
     """A task that a server is running now."""
 

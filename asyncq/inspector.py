@@ -23,6 +23,7 @@ from .info import (
     EnqueueEvent,
     GroupInfo,
     QueueInfo,
+    RedisInfo,
     SchedulerEntry,
     ServerInfo,
     TaskInfo,
@@ -300,6 +301,10 @@ class Inspector:
     async def servers(self) -> list[ServerInfo]:
         """Live servers, Go's too, with what each is running."""
         return await self._inspection.servers()
+
+    async def redis_info(self) -> list[RedisInfo]:
+        """What Redis says of itself; of a cluster each master, by address."""
+        return await self._inspection.redis_info()
 
     # Schedulers
 

@@ -220,6 +220,7 @@ async def inspect(url: str) -> None:
         await inspector.pause_queue(Q)
         await inspector.unpause_queue(Q)
         await inspector.servers()
+        await inspector.redis_info()
         await inspector.scheduler_entries()
         await inspector.enqueue_events("e")
         await inspector.cancel("x")
@@ -405,6 +406,7 @@ async def test_rights_are_enough_in_a_cluster() -> None:
                 async with Inspector(url) as inspector:
                     await inspector.cluster_key_slot(Q)
                     await inspector.cluster_nodes(Q)
+                    await inspector.redis_info()
                     await inspector.queue_info(Q)
             else:
                 await examine(url)

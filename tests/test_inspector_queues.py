@@ -154,6 +154,20 @@ async def test_an_unknown_queue_is_named(inspector: Inspector, queue: str, metho
         await getattr(inspector, method)("")
 
 
+async def test_redis_says_what_it_is(inspector: Inspector) -> None:
+    (info,) = await inspector.redis_info()
+    assert info.where == inspector.where
+    assert int(info.values["used_memory"]) > 0
+    assert info.values["redis_version"][0].isdigit()
+
+
+async def test_each_master_of_a_cluster_says_what_it_is(redis_variant: str) -> None:
+    with redis_cluster(redis_variant) as cluster:
+        async with Inspector(cluster.url) as inspector:
+            infos = await inspector.redis_info()
+        assert len(infos) == len({info.values["run_id"] for info in infos}) == 3
+
+
 # Deleting a queue
 
 

@@ -9,10 +9,19 @@ from typing import TypeVar
 
 from .._clock import Clock
 from ..errors import QueueNotFoundError, RedisError, RedisReplyError
-from ..info import ClusterNode, DailyStats, GroupInfo, QueueInfo, ServerInfo, WorkerInfo
+from ..info import (
+    ClusterNode,
+    DailyStats,
+    GroupInfo,
+    QueueInfo,
+    RedisInfo,
+    ServerInfo,
+    WorkerInfo,
+)
 from . import keys, scripts
 from .codec import UndecodableError, decode_server, decode_worker
 from .connection import Call, Connection, Reply
+from .vitals import masters, read_info
 
 R = TypeVar("R")
 
@@ -168,6 +177,13 @@ class Inspection:
             (replace(server, active_workers=workers.get(server.id, [])) for server in servers),
             key=lambda server: (server.host, server.pid, server.id),
         )
+
+    async def redis_info(self) -> list[RedisInfo]:
+        """INFO of each server that has tasks."""
+        return [
+            RedisInfo(where=node.where, values=await read_info(self.connection, node))
+            for node in await masters(self.connection)
+        ]
 
     async def cluster_key_slot(self, queue: str) -> int:
         """The hash slot of the queue's keys. Raises `RedisReplyError` where there is no cluster."""

@@ -68,11 +68,16 @@ def _key_within(ranges: list[tuple[int, int]]) -> str:
         n += 1
 
 
+async def read_info(connection: Connection, master: Master) -> dict[str, str]:
+    """INFO, by name. Raises `RedisError`."""
+    # Without a section: in a cluster calls go by their keys, and this has none of its own.
+    return _parsed(await connection.run_one(Call(None, (master.key,), ("INFO",))))
+
+
 async def read_vitals(connection: Connection, master: Master) -> Vitals:
     """Raises `RedisError`; that settings may not be read is part of the answer."""
     at = (master.key,)
-    # Without a section: in a cluster calls go by their keys, and this has none of its own.
-    text: bytes = await connection.run_one(Call(None, at, ("INFO",)))
+    info = await read_info(connection, master)
     replies = await connection.run([Call(None, at, ("CONFIG", "GET", name)) for name in SETTINGS])
     settings: dict[str, str] = {}
     refused = ""
@@ -86,7 +91,7 @@ async def read_vitals(connection: Connection, master: Master) -> Vitals:
                 name.decode(): value.decode("utf-8", "replace")
                 for name, value in zip(reply[::2], reply[1::2], strict=True)
             }
-    return Vitals(master.where, _parsed(text), settings, refused)
+    return Vitals(master.where, info, settings, refused)
 
 
 async def may_not(

@@ -81,7 +81,7 @@ _COMMANDS: dict[Role, str] = {
     Role.WORKER: "sadd zadd zrem del zcount smembers blmove subscribe wait",
     Role.SCHEDULER: "sadd zadd zrem del",
     Role.INSPECTOR: "smembers sismember sadd srem mget sscan zcard llen setnx del publish get hvals"
-    " hget lrange zrevrange scan exists cluster|keyslot",
+    " hget lrange zrevrange scan exists cluster|keyslot info",
     Role.DOCTOR: "info config|get acl|whoami acl|dryrun scan type time sadd sscan llen"
     " lrange zrange zrangebyscore zcount zremrangebyscore exists get hkeys",
 }
