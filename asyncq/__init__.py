@@ -55,6 +55,7 @@ from .rate import Semaphore
 from .retry import RetryDelay, default_retry_delay
 from .scheduler import Scheduler
 from .server import Server
+from .statistics import Statistics
 from .sync import SyncClient
 from .task import Task, TaskState
 from .task_filter import TaskFilter
@@ -113,6 +114,7 @@ __all__ = [
     "ServerInfo",
     "ServerStateError",
     "SkipRetry",
+    "Statistics",
     "SyncClient",
     "Task",
     "TaskCancelledError",

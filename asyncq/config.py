@@ -11,6 +11,7 @@ from typing import Any, Literal, Self, get_args
 
 from .options import Duration, check_names, seconds, text
 from .retry import RetryDelay, default_retry_delay
+from .statistics import Statistics
 from .task import Task
 
 IsFailure = Callable[[BaseException], bool]
@@ -133,6 +134,9 @@ class ServerConfig(_ChecksNames):
     """How groups are aggregated; None leaves them to other servers."""
     log_level: LogLevel | None
     """The level of the logger "asyncq"; None, if not given, leaves it as you configured it."""
+    statistics: Statistics | None
+    """Where to count what is done, such as an `asyncq.metrics.WorkerMetrics`; None counts nothing
+    and costs nothing."""
 
     def __init__(
         self,
@@ -156,6 +160,7 @@ class ServerConfig(_ChecksNames):
         archive_max_age: Duration = 90 * _DAY_S,
         group: GroupConfig | None = None,
         log_level: LogLevel | None = None,
+        statistics: Statistics | None = None,
     ) -> None:
         concurrency = _count("concurrency", concurrency)
         if sync_concurrency is None:
@@ -183,6 +188,7 @@ class ServerConfig(_ChecksNames):
             archive_max_age=_period("archive_max_age", archive_max_age),
             group=_group(group),
             log_level=_log_level(log_level),
+            statistics=_statistics(statistics),
         )
 
 
@@ -294,6 +300,12 @@ def _group(value: object) -> GroupConfig | None:
     raise TypeError(
         f"group= takes a GroupConfig, got {value!r}; write group=GroupConfig(aggregator)"
     )
+
+
+def _statistics(value: object) -> Statistics | None:
+    if value is None or isinstance(value, Statistics):
+        return value
+    raise TypeError(f"statistics= takes a Statistics, got {value!r}")
 
 
 def _log_level(value: object) -> Any:

@@ -20,18 +20,15 @@ from ._broker.maintenance import Maintenance
 from ._clock import Clock
 from ._signals import Signals
 from ._worker.aggregator import Aggregator
-from ._worker.fetcher import Fetcher
 from ._worker.forwarder import Forwarder
-from ._worker.guard import Guard
 from ._worker.healthcheck import Healthcheck
 from ._worker.heartbeat import Heartbeat, Identity
 from ._worker.inflight import Inflight
 from ._worker.janitor import Janitor
 from ._worker.loop import keep_alive, run_every, wait_any
+from ._worker.observed import Kinds, Observation
 from ._worker.processor import Ends, Processor
 from ._worker.recoverer import Recoverer
-from ._worker.runner import Runner
-from ._worker.settler import Settler
 from ._worker.subscriber import Subscriber
 from ._worker.timing import Timing
 from ._worker.verdict import Policy
@@ -299,6 +296,8 @@ class Server:
                 self._threads = _threads.HandlerThreads(self._config.sync_concurrency)
                 _threads.use(self._threads)
                 self._parts = _Parts(self, value)
+                if self._parts.observation is not None:
+                    stack.enter_context(self._parts.observation)
                 if self._scheduler is not None:
                     await stack.enter_async_context(self._scheduler)
                 await self._work(self._parts, started)
@@ -371,7 +370,8 @@ class _Parts:
     def __init__(self, server: Server, state: object) -> None:
         config, timing, clock = server._config, server._timing, server._clock
         connection, queues = server._connection, config.queues
-        broker = Broker(connection, clock, lease_s=timing.lease)
+        kinds = Kinds.of(config)
+        broker = Broker(connection, clock, lease_s=timing.lease, asks_waits=kinds.observed)
         maintenance = Maintenance(
             connection,
             clock,
@@ -382,8 +382,8 @@ class _Parts:
         policy = Policy(config.retry_delay, config.is_failure)
         self._config, self._timing = config, timing
         inflight = Inflight()
-        self.settler = Settler(broker, inflight, timing.lease - 1)
-        fetcher = Fetcher(
+        self.settler = kinds.settler(broker, inflight, timing.lease - 1)
+        fetcher = kinds.fetcher(
             broker,
             queues,
             strict=config.strict_priority,
@@ -393,7 +393,7 @@ class _Parts:
         self.processor = Processor(
             fetcher, self.settler, inflight, config.concurrency, server._ends
         )
-        runner = self.processor.runner = Runner(
+        runner = self.processor.runner = kinds.runner(
             broker,
             inflight,
             self.settler,
@@ -417,7 +417,7 @@ class _Parts:
             status=lambda: server.state,
             on_servers=fetcher.servers_are,
         )
-        self._guard = Guard(
+        self._guard = kinds.guard(
             broker,
             inflight,
             timing=timing,
@@ -442,6 +442,8 @@ class _Parts:
             archive_max_size=config.archive_max_size,
         )
         self.aggregator = Aggregator(aggregation, queues, config.group) if config.group else None
+        observed = self.settler, fetcher, runner, self._guard
+        self.observation = Observation.of(server, connection, self.processor, observed)
         self._healthcheck = (
             Healthcheck(connection, config.health_check) if config.health_check else None
         )
@@ -449,7 +451,9 @@ class _Parts:
     def lasting(self) -> Sequence[Coroutine[Any, Any, None]]:
         """What goes on until the last outcome is written."""
         never = asyncio.Event()
+        watching = [] if self.observation is None else [self.observation.run()]
         return [
+            *watching,
             keep_alive("settler", self.settler.run),
             keep_alive("guard", self._guard.run),
             keep_alive("subscriber", self.subscriber.run),

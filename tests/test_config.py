@@ -43,6 +43,7 @@ def test_the_defaults_are_asynqs_but_for_concurrency() -> None:
         "archive_max_age": 90 * 86400.0,
         "group": None,
         "log_level": None,
+        "statistics": None,
     }
     assert ServerConfig().is_failure(ValueError()) is True
 

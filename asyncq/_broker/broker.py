@@ -53,14 +53,24 @@ class Fetched:
     """Entries that could not be run and were removed: id and why."""
     left: int
     """How many are still pending."""
+    waited_us: Sequence[int] = ()
+    """How long each task had been pending, -1 where nobody knows; only if the broker asks."""
 
 
 class Broker(Producer):
     """Producer and consumer operations over one connection."""
 
-    def __init__(self, connection: Connection, clock: Clock, *, lease_s: int = LEASE_S) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        clock: Clock,
+        *,
+        lease_s: int = LEASE_S,
+        asks_waits: bool = False,
+    ) -> None:
         super().__init__(connection, clock)
         self.lease_s = lease_s
+        self._asks: Sequence[Arg] = (1,) if asks_waits else ()
 
     async def dequeue(
         self, asks: Sequence[tuple[str, int]], claim: str, *, again: int = 0
@@ -100,6 +110,7 @@ class Broker(Producer):
                 again,
                 self.lease_s,
                 self.clock.skew_ms,
+                *self._asks,
             ),
         )
 
@@ -196,7 +207,7 @@ def answered(answer: Reply) -> bool | RedisError:
 
 
 def _fetched(queue: str, reply: Reply, claim: str, lease_until: float) -> Fetched:
-    paused, taken, dropped, left = reply
+    paused, taken, dropped, left, *waited = reply
     tasks = [
         leased_from(queue, id_text(task_id), data, claim, lease_until)
         for task_id, data in zip(taken[::2], taken[1::2], strict=True)
@@ -205,7 +216,7 @@ def _fetched(queue: str, reply: Reply, claim: str, lease_until: float) -> Fetche
         (task_id.decode("utf-8", "replace"), why.decode("utf-8", "replace"))
         for task_id, why in zip(dropped[::2], dropped[1::2], strict=True)
     ]
-    return Fetched(queue, bool(paused), tasks, removed, left)
+    return Fetched(queue, bool(paused), tasks, removed, left, *waited)
 
 
 def _outcome_args(outcome: Outcome) -> Sequence[Arg]:

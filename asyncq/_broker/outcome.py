@@ -28,7 +28,12 @@ class _OfLeased:
 
 @dataclass(frozen=True, slots=True)
 class Done(_OfLeased):
-    """Succeeded, or revoked: the task is deleted."""
+    """Succeeded: the task is deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked(Done):
+    """Revoked by its handler: the task is deleted as if it had succeeded."""
 
 
 @dataclass(frozen=True, slots=True)

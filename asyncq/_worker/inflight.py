@@ -25,10 +25,12 @@ class Running:
     while the loop is blocked."""
 
     __slots__ = (
+        "began",
         "begun",
         "context",
         "deadline",
         "decided",
+        "ended",
         "ending",
         "expires",
         "handled",
@@ -39,6 +41,11 @@ class Running:
         "task",
         "timer",
     )  # fmt: skip
+
+    began: float
+    """When its handler was called, by `time.monotonic()`; only set where statistics are kept."""
+    ended: float
+    """When its handler ended, likewise; 0 before that."""
 
     def __init__(self, leased: Leased, started: float, deadline: float, expires: float) -> None:
         self.leased = leased

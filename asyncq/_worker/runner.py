@@ -187,9 +187,7 @@ class Runner:
             self._settler.put(verdict.on_shutdown(running.leased), running)
             return None
         if ending is Ending.LEASE_LOST:
-            # Whoever recovers the task writes what becomes of it.
-            self._inflight.remove(running)
-            return LeaseExpiredError()
+            return self._lose(running)
         error = verdict.imposed_error(ending) or error
         if error is None:
             try:
@@ -204,6 +202,11 @@ class Runner:
             outcome = verdict.on_error(running.leased, error, self._clock.now(), self._policy)
         self._settler.put(outcome, running)
         return error
+
+    def _lose(self, running: Running) -> LeaseExpiredError:
+        """Whoever recovers the task writes what becomes of it."""
+        self._inflight.remove(running)
+        return LeaseExpiredError()
 
     def _tell(self, running: Running, error: BaseException) -> None:
         """Log a failed attempt and tell the user's error handler, whose own failures end here."""

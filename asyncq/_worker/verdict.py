@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from .._broker.codec import valid_text
 from .._broker.message import Leased
-from .._broker.outcome import Archived, Completed, Done, Outcome, Requeued, Retried
+from .._broker.outcome import Archived, Completed, Done, Outcome, Requeued, Retried, Revoked
 from ..errors import (
     HandlerError,
     InvalidResultError,
@@ -65,7 +65,7 @@ def on_error(leased: Leased, error: BaseException, now: float, policy: Policy) -
     """The handler failed, or said how its attempt shall end."""
     message = leased.message
     if signals(error, RevokeTask):
-        return Done(leased)
+        return Revoked(leased)
     if signals(error, SkipRetry) or message.retried >= message.retry:
         return Archived.because(leased, error_text(error), now)
     task = Task.stored(message.type, message.payload, message.headers)

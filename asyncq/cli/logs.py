@@ -76,7 +76,8 @@ class HumanFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """`ts` (UTC), `level`, `logger`, `message`, whatever `extra` held, `exception` as text."""
+    """`ts` (UTC), `level`, `logger`, `message`, whatever `extra` held, `exception` as text; and
+    `trace_id` and `span_id`, if a span of OpenTelemetry is current."""
 
     def __init__(self, *, process: int = 0) -> None:
         super().__init__()
@@ -93,6 +94,7 @@ class JsonFormatter(logging.Formatter):
         }
         if self._process:
             line["process"] = self._process
+        line |= _trace_ids()
         line |= {k: v for k, v in record.__dict__.items() if k not in _STANDARD and k not in line}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -133,6 +135,17 @@ def set_level(level: str) -> None:
 def is_json() -> bool:
     """Whether `configure` was called, for JSON."""
     return any(isinstance(h.formatter, JsonFormatter) for h in logging.getLogger().handlers)
+
+
+def _trace_ids() -> dict[str, object]:
+    """Of the span that is current where the record was made: it is formatted there and then."""
+    trace = sys.modules.get("opentelemetry.trace")
+    if trace is None:  # nobody traces here, and nothing of it is imported for a log line
+        return {}
+    span = trace.get_current_span().get_span_context()
+    if not span.is_valid:
+        return {}
+    return {"trace_id": f"{span.trace_id:032x}", "span_id": f"{span.span_id:016x}"}
 
 
 def _origin(record: logging.LogRecord) -> str:

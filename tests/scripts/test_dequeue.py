@@ -13,6 +13,7 @@ from stored import Moment, a_lock, a_message, moment, new, put_active, snapshot,
 from asyncq._broker import keys
 from asyncq._broker.broker import Broker, Fetched
 from asyncq._broker.codec import encode_task
+from asyncq._broker.connection import Connection
 from asyncq._broker.message import Leased, Unreadable
 from asyncq._clock import Clock
 from asyncq.errors import RedisReplyError
@@ -351,3 +352,25 @@ async def test_a_task_whose_taking_failed_half_way_is_taken_by_the_next(
     assert isinstance(result, RedisReplyError)
     await redis.delete(keys.active(queue))
     assert ids(await fetch(broker, queue, 1, "another")) == ["1"]
+
+
+async def test_how_long_tasks_were_pending_is_told_if_asked_for(
+    redis: Redis, queue: str, connection: Connection, clock: Clock
+) -> None:
+    broker = Broker(connection, clock, asks_waits=True)
+    await add(broker, queue, "a", "b", "c")
+    since_ns = int(await redis.hget(keys.task(queue, "a"), "pending_since") or 0)
+    await redis.hset(keys.task(queue, "a"), "pending_since", since_ns - 3 * 10**9)
+    await redis.hdel(keys.task(queue, "b"), "pending_since")
+    fetched = await fetch(broker, queue, 2)
+    assert ids(fetched) == ["a", "b"]
+    waited, unknown = fetched.waited_us
+    assert waited >= 3_000_000
+    assert unknown == -1
+    again = await fetch(broker, queue, 3, again=1)
+    assert ids(again) == ["a", "b", "c"]
+    # What had been taken before is pending no more.
+    assert list(again.waited_us[:2]) == [-1, -1]
+    assert again.waited_us[2] >= 0
+    late = await fetch(broker, queue, 3)
+    assert (ids(late), late.waited_us) == ([], [])

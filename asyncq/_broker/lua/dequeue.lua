@@ -7,13 +7,17 @@
 -- KEYS[1] pending  [2] paused  [3] active  [4] lease  [5] parked  [6] fetch: this call's
 -- ARGV[1] prefix of task keys  [2] limit, at most 1000  [3] claim  [4] how often the call was
 --     sent before, its reply lost: then what `active` already holds under the claim comes first,
---     with its lease renewed  [5] lease time, s  [6] clock skew, ms
+--     with its lease renewed  [5] lease time, s  [6] clock skew, ms  [7] to be told how long each
+--     task was pending
 -- A sending that arrives after a later one was executed takes nothing: nobody waits for it.
--- Returns { paused 0 or 1, { id, message, ... }, { dropped id, why, ... }, pending left }
+-- Returns { paused 0 or 1, { id, message, ... }, { dropped id, why, ... }, pending left }, and if
+--     asked for { us that the task was pending or -1, ... }
 --@include clock
 local tasks, limit, claim, again = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
-local lease_end = whole(math.floor(clock_us(ARGV[6]) / 1000000) + ARGV[5])
+local now_us = clock_us(ARGV[6])
+local lease_end = whole(math.floor(now_us / 1000000) + ARGV[5])
 local taken, dropped, leases = {}, {}, {}
+local waits = ARGV[7] and {}
 -- A reply must arrive within the caller's time-out, over a slow network too.
 local MOST_BYTES, bytes = 2097152, 0
 
@@ -25,13 +29,18 @@ local function take(id, msg)
   leases[#leases + 1] = id
 end
 
+local function waited(since)
+  since = tonumber(since or nil)
+  waits[#waits + 1] = since and math.max(0, math.floor(now_us - since / 1000)) or -1
+end
+
 local function drop(id, why)
   dropped[#dropped + 1] = id
   dropped[#dropped + 1] = why
 end
 
 if again < tonumber(redis.call('GET', KEYS[6]) or '0') then
-  return { 0, {}, {}, redis.call('LLEN', KEYS[1]) }
+  return { 0, {}, {}, redis.call('LLEN', KEYS[1]), waits }
 end
 if again > 0 then
   redis.call('SET', KEYS[6], again, 'EX', 3600)
@@ -41,6 +50,7 @@ if again > 0 then
     local task = redis.pcall('HMGET', tasks .. id, 'msg', 'state', 'asyncq_claim')
     if not task.err and task[1] and task[2] == 'active' and task[3] == claim then
       take(id, task[1])
+      if waits then waited() end
     end
   end
 end
@@ -53,7 +63,8 @@ if paused == 0 and wanted > 0 then
   for i = #ids, 1, -1 do
     local id = ids[i]
     local key = tasks .. id
-    local task = redis.pcall('HMGET', key, 'msg', 'state')
+    local task = waits and redis.pcall('HMGET', key, 'msg', 'state', 'pending_since')
+      or redis.pcall('HMGET', key, 'msg', 'state')
     if #taken > 0 and bytes + #(task[1] or '') > MOST_BYTES then break end
     looked = looked + 1
     if task.err then
@@ -68,6 +79,7 @@ if paused == 0 and wanted > 0 then
       seen[id] = true
       active[#active + 1] = id
       take(id, task[1])
+      if waits then waited(task[3]) end
       redis.call('HSET', key, 'state', 'active', 'asyncq_claim', claim)
       redis.call('HDEL', key, 'pending_since', 'asyncq_group')
     end
@@ -76,4 +88,4 @@ if paused == 0 and wanted > 0 then
   if looked > 0 then redis.call('LTRIM', KEYS[1], 0, -looked - 1) end
 end
 if #leases > 0 then redis.call('ZADD', KEYS[4], unpack(leases)) end
-return { paused, taken, dropped, redis.call('LLEN', KEYS[1]) }
+return { paused, taken, dropped, redis.call('LLEN', KEYS[1]), waits }

@@ -1,0 +1,259 @@
+"""The parts of a server that is given `Statistics`: they do what the plain ones do, and count.
+
+A server without statistics is made of the plain parts and pays nothing. What happens for every
+task happens in two places: two looks at the clock around its handler, and one pass over each batch
+of outcomes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from .._broker.broker import Fetched
+from .._broker.connection import Call, CallHook, Connection
+from .._broker.message import Leased
+from .._broker.outcome import (
+    Archived,
+    Completed,
+    Done,
+    Outcome,
+    Parked,
+    Requeued,
+    Retried,
+    Revoked,
+)
+from ..config import ServerConfig
+from ..errors import LeaseExpiredError, RedisError, RedisUnavailableError
+from ..statistics import DURATION, PICKUP, Statistics
+from .fetcher import Fetcher, Taken
+from .guard import Guard
+from .inflight import Ending, Running
+from .processor import Processor
+from .runner import Runner
+from .settler import Settler, _Entry
+
+_LOOK_EVERY_S = 0.25
+
+_WORDS: Mapping[type[Outcome], str] = {
+    Done: "succeeded",
+    Completed: "succeeded",
+    Revoked: "revoked",
+    Retried: "retried",
+    Archived: "archived",
+    Requeued: "requeued",
+    Parked: "unreadable",
+}
+_LOST = "lost"
+_REASONS: Mapping[Ending, str] = {
+    Ending.TIMEOUT: "timeout",
+    Ending.CANCELLED: "cancelled",
+    Ending.LEASE_LOST: "lease_lost",
+    Ending.SHUTDOWN: "shutdown",
+}
+_DURATIONS = tuple(DURATION.bounds)
+_WAITED_US = tuple(round(bound * 1e6) for bound in PICKUP.bounds)
+
+
+class _Observed:
+    statistics: Statistics
+    """Set once, before the first task."""
+
+
+class ObservedRunner(_Observed, Runner):
+    """Notes when attempts begin and end."""
+
+    async def _run(self, running: Running) -> None:
+        running.ended = 0.0
+        running.began = time.monotonic()
+        await Runner._run(self, running)
+        running.ended = time.monotonic()
+
+    def _lose(self, running: Running) -> LeaseExpiredError:
+        _count(self.statistics, running, _LOST)
+        return super()._lose(running)
+
+
+class ObservedSettler(_Observed, Settler):
+    """Counts attempts when their outcomes are about to be written, a batch at a time."""
+
+    def _take(self, count: int) -> list[_Entry]:
+        taken = super()._take(count)
+        if taken:
+            self.statistics.settled.observe(len(taken))
+            self._count(taken)
+        return taken
+
+    def _count(self, entries: Sequence[_Entry]) -> None:
+        by_queue = self.statistics.by_queue
+        for entry in entries:
+            running = entry.running
+            outcome = type(entry.outcome)
+            if outcome is Done and running is not None and running.ending is None:
+                # Almost all, so that every step counts here.
+                message = running.leased.message
+                try:
+                    row = by_queue[message.queue][message.type]
+                except KeyError:
+                    row = self.statistics.of_type(message.queue, message.type)
+                row.succeeded += 1
+                took = running.ended - running.began
+                duration = row.duration
+                duration.counts[bisect_left(_DURATIONS, took)] += 1
+                duration.total += took
+            elif running is not None:
+                _count(self.statistics, running, _WORDS[outcome])
+            else:
+                self.statistics.of_type(entry.outcome.queue, "").outcomes[_WORDS[outcome]] += 1
+
+
+def _count(statistics: Statistics, running: Running, word: str) -> None:
+    message = running.message
+    row = statistics.of_type(message.queue, message.type)
+    if not running.begun:
+        # Given back as it came, or cancelled before its turn: no attempt.
+        return
+    if word == "succeeded":
+        row.succeeded += 1
+    else:
+        row.outcomes[word] += 1
+    # One that is abandoned has not ended.
+    row.duration.observe((running.ended or time.monotonic()) - running.began)
+    if running.ending is not None:
+        row.cut_short[_REASONS[running.ending]] += 1
+
+
+class ObservedFetcher(_Observed, Fetcher):
+    """Counts what each fetch brings, and how long it had been pending."""
+
+    def _note(self, queue: str, limit: int, answer: Fetched | RedisError) -> Sequence[Taken]:
+        if isinstance(answer, Fetched):
+            self.statistics.fetched(queue, len(answer.tasks))
+            self._count(queue, answer)
+        return super()._note(queue, limit, answer)
+
+    def _count(self, queue: str, answer: Fetched) -> None:
+        by_type = self.statistics.by_queue.get(queue, {})
+        for held, waited_us in zip(answer.tasks, answer.waited_us, strict=True):
+            if waited_us < 0 or not isinstance(held, Leased):
+                continue
+            kind = held.message.type
+            row = by_type.get(kind) or self.statistics.of_type(queue, kind)
+            row.pickup.counts[bisect_left(_WAITED_US, waited_us)] += 1
+            row.pickup.total += waited_us / 1e6
+
+
+class ObservedGuard(_Observed, Guard):
+    """Counts how often it has to step in."""
+
+    def _report(self, late_s: float) -> None:
+        culprit = self._culprit()
+        self.statistics.blocked(culprit.message.type if culprit else "")
+        super()._report(late_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """What the parts of a server are that differ with statistics and without."""
+
+    fetcher: type[Fetcher]
+    settler: type[Settler]
+    runner: type[Runner]
+    guard: type[Guard]
+    observed: bool
+
+    @classmethod
+    def of(cls, config: ServerConfig) -> Kinds:
+        if config.statistics is None:
+            return cls(Fetcher, Settler, Runner, Guard, observed=False)
+        return cls(ObservedFetcher, ObservedSettler, ObservedRunner, ObservedGuard, observed=True)
+
+
+class _Server(Protocol):
+    """What is asked of the server itself, which no part of it knows."""
+
+    @property
+    def config(self) -> ServerConfig: ...
+
+    @property
+    def state(self) -> str: ...
+
+    @property
+    def patterns(self) -> Sequence[str]: ...
+
+
+class Observation:
+    """A server as `Statistics` sees it, for as long as it is entered."""
+
+    def __init__(
+        self, statistics: Statistics, server: _Server, processor: Processor, settler: Settler
+    ) -> None:
+        self._statistics = statistics
+        self._server = server
+        self._processor = processor
+        self._settler = settler
+
+    @classmethod
+    def of(
+        cls,
+        server: _Server,
+        connection: Connection,
+        processor: Processor,
+        parts: tuple[Settler, Fetcher, Runner, Guard],
+    ) -> Observation | None:
+        """Of the parts of a server, made as `Kinds` says. None if it keeps no statistics."""
+        statistics = server.config.statistics
+        if statistics is None:
+            return None
+        connection.on_call = _call_hook(statistics)
+        for part in parts:
+            if isinstance(part, _Observed):
+                part.statistics = statistics
+        return cls(statistics, server, processor, parts[0])
+
+    def __enter__(self) -> None:
+        self._statistics.attach(self, self._server.patterns)
+
+    def __exit__(self, *_: object) -> None:
+        self._statistics.detach(self)
+
+    async def run(self) -> None:
+        """Look at how late the event loop is, for ever."""
+        while True:
+            due = time.monotonic() + _LOOK_EVERY_S
+            await asyncio.sleep(_LOOK_EVERY_S)
+            self._statistics.turned(time.monotonic() - due)
+
+    @property
+    def state(self) -> str:
+        return self._server.state
+
+    @property
+    def concurrency(self) -> int:
+        return self._server.config.concurrency
+
+    @property
+    def busy(self) -> int:
+        return self._processor.busy
+
+    @property
+    def unwritten(self) -> int:
+        return self._settler.unwritten
+
+
+def _call_hook(statistics: Statistics) -> CallHook:
+    """What a `Connection` tells of its round trips."""
+
+    def note(calls: Sequence[Call], seconds: float, error: BaseException | None) -> None:
+        if error is not None and not isinstance(error, RedisError):
+            return  # cancelled: nobody knows what would have come of it
+        first = calls[0]
+        operation = str(first.args[0]).lower() if first.script is None else first.script.name
+        failed = "unavailable" if isinstance(error, RedisUnavailableError) else "refused"
+        statistics.called(operation, seconds, failed if error is not None else "")
+
+    return note

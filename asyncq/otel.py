@@ -1,0 +1,288 @@
+"""Traces by OpenTelemetry: a span for every enqueue, and one for every attempt, in one trace.
+
+    client = TracingClient(url)                       # instead of Client
+    mux.use(tracing_middleware())                     # in the worker
+
+The context travels in the task's headers as W3C `traceparent` and `tracestate`, as a Go program
+that injects it there does, so their traces join. Spans follow the semantic conventions of
+messaging systems; `messaging.system` is `asynq`, whose queues these are, whatever their Redis.
+Payloads are never recorded.
+
+It needs opentelemetry-api: `pip install "asyncq[otel]"`, and whatever exports your spans. Programs
+that do not import this module pay nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import re
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, TypeVar, cast
+
+try:
+    from opentelemetry import context as contexts
+    from opentelemetry import trace
+except ImportError as _missing:
+    raise ImportError(
+        'asyncq.otel needs opentelemetry-api: pip install "asyncq[otel]"'
+    ) from _missing
+from opentelemetry.context import Context
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    StatusCode,
+    TracerProvider,
+)
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from . import __version__
+from .client import Client, RedisSource
+from .context import TaskContext, current
+from .errors import RevokeTask
+from .handler import Handler, Middleware
+from .task import Task
+
+__all__ = ["TracingClient", "tracing_middleware"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_PROPAGATOR = TraceContextTextMapPropagator()
+_TRACEPARENT = "traceparent"
+_NOT_SAMPLED = re.compile("00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][02468ace]")
+
+_SYSTEM = {"messaging.system": "asynq"}
+_ENQUEUE = {
+    **_SYSTEM,
+    "messaging.operation.name": "enqueue",
+    "messaging.operation.type": "send",
+}
+_PROCESS = {
+    **_SYSTEM,
+    "messaging.operation.name": "process",
+    "messaging.operation.type": "process",
+}
+_DEFAULT_QUEUE = "default"
+
+
+# Producers
+
+
+def _traced(enqueue: F) -> F:
+    """`Client.enqueue` inside a span, whose context goes with the task."""
+
+    @functools.wraps(enqueue)
+    async def traced(self: TracingClient, task: Task, **options: Any) -> Any:
+        if not isinstance(task, Task):
+            return await enqueue(self, task, **options)  # it says what is wrong
+        with self._span([task], options) as (span, (sent,)):
+            info = await enqueue(self, sent, **options)
+            span.set_attribute("messaging.message.id", info.id)
+            return info
+
+    return cast(F, traced)
+
+
+def _traced_many(enqueue_many: F) -> F:
+    """The same for many: one span for all."""
+
+    @functools.wraps(enqueue_many)
+    async def traced(self: TracingClient, tasks: Iterable[Task], **options: Any) -> Any:
+        given = list(tasks)
+        with self._span(given, options) as (span, sent):
+            span.set_attribute("messaging.batch.message_count", len(given))
+            return await enqueue_many(self, sent, **options)
+
+    return cast(F, traced)
+
+
+class TracingClient(Client):
+    """A `Client` that makes a span for each `enqueue` and each `enqueue_many`.
+
+    The span is a child of the current one, `enqueue <queue>`, of kind producer. Its context goes
+    into the headers of the task, unless there is a `traceparent` already: then that one stays,
+    and the span links to it. An error is recorded, and is the status of the span.
+
+    Spans are made by `tracer_provider`, the global one if not given.
+    """
+
+    def __init__(
+        self,
+        redis: RedisSource | None = None,
+        *,
+        tracer_provider: TracerProvider | None = None,
+        **more: Any,
+    ) -> None:
+        super().__init__(redis, **more)
+        self._tracer = trace.get_tracer("asyncq", __version__, tracer_provider)
+
+    enqueue = _traced(Client.enqueue)
+    enqueue_many = _traced_many(Client.enqueue_many)
+
+    @contextmanager
+    def _span(
+        self, given: Sequence[object], options: Mapping[str, Any]
+    ) -> Generator[tuple[Span, list[object]]]:
+        """A span, and what was given, the tasks with its context in their headers."""
+        tasks = [task for task in given if isinstance(task, Task)]
+        queues = {_queue_of(task, options) for task in tasks}
+        queue = queues.pop() if len(queues) == 1 else ""
+        attributes: dict[str, Any] = dict(_ENQUEUE)
+        if queue:
+            attributes["messaging.destination.name"] = queue
+        types = {task.type for task in tasks}
+        if len(types) == 1:
+            attributes["asynq.task.type"] = types.pop()
+        span = self._tracer.start_span(
+            f"enqueue {queue}".rstrip(),
+            kind=SpanKind.PRODUCER,
+            attributes=attributes,
+            links=[link for task in tasks if (link := _link_of(task)) is not None],
+        )
+        carrier: dict[str, str] = {}
+        _PROPAGATOR.inject(carrier, trace.set_span_in_context(span))
+        try:
+            with trace.use_span(span, record_exception=False, set_status_on_exception=False):
+                yield span, [_with_headers(one, carrier) for one in given]
+        except BaseException as error:
+            _fail(span, error, type(error).__qualname__)
+            raise
+        finally:
+            span.end()
+
+
+def _queue_of(task: Task, options: Mapping[str, Any]) -> str:
+    queue = options.get("queue") or task.options.get("queue") or _DEFAULT_QUEUE
+    return str(queue)
+
+
+def _link_of(task: Task) -> Link | None:
+    """To who made the context that a task has already."""
+    if _TRACEPARENT not in task.headers:
+        return None
+    made = trace.get_current_span(_PROPAGATOR.extract(task.headers, Context()))
+    return Link(made.get_span_context()) if made.get_span_context().is_valid else None
+
+
+def _with_headers(task: object, carrier: Mapping[str, str]) -> object:
+    if not isinstance(task, Task) or not carrier or _TRACEPARENT in task.headers:
+        return task
+    payload = task.payload if task.has_payload else None
+    return Task(task.type, payload, headers={**task.headers, **carrier}, **task.options)
+
+
+# Consumers
+
+
+def tracing_middleware(
+    *, tracer_provider: TracerProvider | None = None, same_trace: bool = True
+) -> Middleware:
+    """Middleware that makes a span for each attempt; add it first, so that it is the outermost.
+
+    The span is `process <queue>`, of kind consumer, links to the span that enqueued the task, and
+    is its child, so that all of a task is one trace; with `same_trace=False` it begins a trace of
+    its own. In the same trace the producer's word holds whether it is sampled: what is not costs
+    next to nothing here, whatever the sampler. Retries are spans beside each other, told apart by
+    `asynq.task.retry_count`. A failed attempt has the status error, with `error.type` and the
+    exception; one that the worker cut short has the error type `timeout` or `cancelled`; one that
+    raised `RevokeTask` is no error.
+
+    The span stays the current one until the attempt is over: what is logged about its failure, and
+    what `error_handler` does, belongs to it.
+    """
+    tracer = trace.get_tracer("asyncq", __version__, tracer_provider)
+
+    async def trace_attempt(task: Task, call_next: Handler) -> object:
+        header = task.headers.get(_TRACEPARENT)
+        if same_trace and header is not None and _NOT_SAMPLED.fullmatch(header):
+            _make_current(_NotSampled(task.headers))
+            return await call_next(task)
+        span = _consumer_span(tracer, task, same_trace=same_trace)
+        _make_current(span)
+        try:
+            return await call_next(task)
+        except BaseException as error:
+            if not _is_revoked(error):
+                _fail(span, error, _kind(error))
+            raise
+        finally:
+            span.end()
+
+    return trace_attempt
+
+
+class _NotSampled(NonRecordingSpan):
+    """Stands for a span that nobody records, so that what is enqueued under it is not either.
+
+    Most tasks never ask for its context: it is read from their headers when they do.
+    """
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._headers = headers
+
+    def get_span_context(self) -> SpanContext:
+        made = trace.get_current_span(_PROPAGATOR.extract(self._headers, Context()))
+        return made.get_span_context()
+
+
+def _make_current(span: Span) -> None:
+    # Never detached: an attempt has a context of its own, which ends with it, and what is said
+    # about its failure is said after the middleware has returned.
+    contexts.attach(trace.set_span_in_context(span))
+
+
+def _consumer_span(tracer: trace.Tracer, task: Task, *, same_trace: bool) -> Span:
+    parent = _PROPAGATOR.extract(task.headers, Context()) if task.headers else Context()
+    made = trace.get_current_span(parent).get_span_context()
+    attributes: dict[str, Any] = {**_PROCESS, "asynq.task.type": task.type}
+    name = "process"
+    attempt = _attempt()
+    if attempt is not None:
+        name = f"process {attempt.queue}"
+        attributes |= {
+            "messaging.destination.name": attempt.queue,
+            "messaging.message.id": attempt.task_id,
+            "messaging.message.body.size": len(task.payload),
+            "asynq.task.retry_count": attempt.retry_count,
+            "asynq.task.max_retry": attempt.max_retry,
+        }
+    return tracer.start_span(
+        name,
+        context=parent if same_trace else Context(),
+        kind=SpanKind.CONSUMER,
+        attributes=attributes,
+        links=[Link(made)] if made.is_valid else (),
+    )
+
+
+def _kind(error: BaseException) -> str:
+    if not isinstance(error, asyncio.CancelledError):
+        return type(error).__qualname__
+    attempt = _attempt()
+    deadline = attempt.deadline if attempt else None
+    return "timeout" if deadline is not None and deadline <= datetime.now(UTC) else "cancelled"
+
+
+def _attempt() -> TaskContext | None:
+    try:
+        return current()
+    except RuntimeError:
+        return None  # the handler is called by hand, without a server
+
+
+def _is_revoked(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return all(_is_revoked(leaf) for leaf in error.exceptions)
+    return isinstance(error, RevokeTask)
+
+
+def _fail(span: Span, error: BaseException, kind: str) -> None:
+    if span.is_recording():
+        span.set_attribute("error.type", kind)
+        span.record_exception(error)
+        span.set_status(StatusCode.ERROR, f"{type(error).__name__}: {error}")
