@@ -4,6 +4,7 @@ python -m pip install nox
 python -m nox -s demo      # the main job, on a Redis that it starts itself
 python -m nox -s tests     # all tests; arguments for pytest after --
 python -m nox -s campaign  # the fault campaigns at full length, and what each of them counted
+python -m nox -s chaos     # a fleet of real processes under faults that follow from seeds
 python -m nox -s bench     # asyncq and its rivals, measured in one run; hours, --quick minutes
 python -m nox -s fuzz      # millions of odd inputs for all that reads text or bytes
 python -m nox -s ci        # everything that must pass
@@ -35,6 +36,13 @@ def tests(session: nox.Session) -> None:
 def campaign(session: nox.Session) -> None:
     session.install(".[embedded,dev]")
     session.run("pytest", "-m", "campaign or not campaign", "-k", "faults", *session.posargs)
+
+
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """Minutes; `-- --seed N` repeats one seed, `-- --seeds A..B` runs these, `-- --long` hours."""
+    session.install(".[embedded,dev]")
+    session.run("python", "-m", "chaos", *session.posargs, env={"PYTHONPATH": "tests"})
 
 
 @nox.session

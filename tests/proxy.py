@@ -142,6 +142,11 @@ class Proxy:
         self._planned.append(fault)
         return fault
 
+    def withdraw(self, fault: Fault) -> None:
+        """It shall not happen any more, if it has not."""
+        if fault in self._planned:
+            self._planned.remove(fault)
+
     def forget_plans(self) -> None:
         self._planned.clear()
 

@@ -31,9 +31,12 @@ _OLDEST = (6, 2)
 _GUARD = """
 trap '' INT TERM HUP
 while read -r word pid; do
-    if [ "$word" = watch ]; then pids="$pids $pid"; else pids=$(echo "$pids" | sed "s/ $pid//"); fi
+    case "$word" in
+        watch) pids="$pids $pid " ;;
+        *) pids=$(echo "$pids" | sed "s/ $pid / /") ;;
+    esac
 done
-[ -z "$pids" ] || kill -9 $pids
+for pid in $pids; do kill -9 "$pid"; done 2>/dev/null
 """
 
 
@@ -131,12 +134,12 @@ class RedisServer:
     def pid(self) -> int:
         return self._running().pid
 
-    def start(self) -> None:
-        """Starts the server and returns when it answers."""
+    def start(self, *args: str) -> None:
+        """Starts the server and returns when it answers; `args` are for this time only."""
         assert self._process is None, "the server runs already"
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [self.program.path, *self._args],
+                [self.program.path, *self._args, *args],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import redis
@@ -44,9 +44,10 @@ def wait_until(what: str, happened: Callable[[], object]) -> None:
 
 @dataclass
 class RedisCluster:
-    """Three masters without replicas, a third of the slots each."""
+    """Three masters, a third of the slots each, and a replica of each if there are any."""
 
     nodes: list[RedisServer]
+    replicas: list[RedisServer] = field(default_factory=list[RedisServer])
 
     @property
     def url(self) -> str:
@@ -93,7 +94,7 @@ def _owner_of(slot: int) -> int:
 
 
 @contextmanager
-def redis_cluster(variant: str | None = None) -> Generator[RedisCluster]:
+def redis_cluster(variant: str | None = None, *, replicas: bool = False) -> Generator[RedisCluster]:
     with ExitStack() as stack:
         nodes = [stack.enter_context(_cluster_node(variant)) for _ in range(3)]
         for n, node in enumerate(nodes):
@@ -104,7 +105,19 @@ def redis_cluster(variant: str | None = None) -> Generator[RedisCluster]:
         for node in nodes[1:]:
             say(nodes[0], "CLUSTER", "MEET", "127.0.0.1", node.port, _bus_port(node))
         wait_until("the cluster is complete", lambda: all(_complete(node) for node in nodes))
-        yield RedisCluster(nodes)
+        cluster = RedisCluster(nodes)
+        if replicas:
+            cluster.replicas = [stack.enter_context(_cluster_node(variant)) for _ in nodes]
+            for master, replica in zip(nodes, cluster.replicas, strict=True):
+                _replicate(cluster, master, replica)
+        yield cluster
+
+
+def _replicate(cluster: RedisCluster, master: RedisServer, replica: RedisServer) -> None:
+    say(replica, "CLUSTER", "MEET", "127.0.0.1", master.port, _bus_port(master))
+    name = cluster.id_of(master)
+    wait_until("they have met", lambda: say(replica, "CLUSTER", "REPLICATE", name))
+    wait_until("the replica is in step", lambda: say(replica, "ROLE")[3:4] == ["connected"])
 
 
 def _cluster_node(variant: str | None) -> RedisServer:
@@ -114,6 +127,7 @@ def _cluster_node(variant: str | None) -> RedisServer:
         "cluster-node-timeout": "2000",
         # A node that died must not stop the others.
         "cluster-require-full-coverage": "no",
+        "repl-diskless-sync-delay": "0",
     }
     args = [arg for name, value in settings.items() for arg in (f"--{name}", value)]
     return RedisServer(variant, tcp=True, args=args)
@@ -146,8 +160,8 @@ class _Sentinel(RedisServer):
         self.password = password
         self._args = [str(conf), "--sentinel"]
 
-    def start(self) -> None:
-        super().start()
+    def start(self, *args: str) -> None:
+        super().start(*args)
         # It looks at its servers ten times a second instead of every ten.
         say(self, "SENTINEL", "DEBUG", "INFO-PERIOD", 100, "PUBLISH-PERIOD", 100)
         # Only now: the question whether it answers is asked without a password.
@@ -178,10 +192,16 @@ class RedisWithSentinel:
         wait_until("the sentinel agrees", lambda: self._ask("SENTINEL", "FAILOVER", "mymaster"))
         wait_until("the replica is the master", lambda: say(other, "ROLE")[0] == "master")
         wait_until("the old master is a replica", lambda: say(before, "ROLE")[0] == "slave")
-        wait_until("the sentinel says so", lambda: self._named() == other.port)
+        wait_until("the sentinel says so", lambda: self.named() == other.port)
 
-    def _named(self) -> int:
+    def named(self) -> int:
+        """The port of the server that the sentinel calls the master."""
         return int(self._ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster")[1])
+
+    def has_replica(self) -> bool:
+        """Whether the sentinel could fail over."""
+        flags = [str(one) for one in self._ask("SENTINEL", "REPLICAS", "mymaster")]
+        return any("s_down" not in flag and "disconnected" not in flag for flag in flags)
 
     def _ask(self, *command: str) -> Any:
         with redis.Redis(
@@ -197,7 +217,7 @@ def redis_with_sentinel(variant: str | None = None) -> Generator[RedisWithSentin
         servers = [stack.enter_context(RedisServer(variant, tcp=True, args=args)) for _ in "ab"]
         master, replica = servers
         say(replica, "REPLICAOF", "127.0.0.1", master.port)
-        wait_until("the replica is in step", lambda: say(replica, "ROLE")[3] == "connected")
+        wait_until("the replica is in step", lambda: say(replica, "ROLE")[3:4] == ["connected"])
         sentinel = _Sentinel(variant, master, "outer")
         stack.enter_context(sentinel)
         both = RedisWithSentinel(servers, sentinel, "outer")

@@ -26,10 +26,10 @@ class Note:
 
 
 class Journal:
-    """The notes of this process, which has a name in the fleet."""
+    """The notes of this process, which has a name in the fleet, or of one that cannot write."""
 
-    def __init__(self, directory: Path, process: str) -> None:
-        file = directory / f"journal.{process}.{os.getpid()}"
+    def __init__(self, directory: Path, process: str, pid: int | None = None) -> None:
+        file = directory / f"journal.{process}.{pid or os.getpid()}"
         self._descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def note(self, event: str, *tokens: str, number: int = 0) -> None:

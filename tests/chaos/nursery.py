@@ -7,12 +7,14 @@ they are as real as any: each has its pid, its session, its log, and dies of `ki
 from __future__ import annotations
 
 import asyncio
+import importlib
 import multiprocessing
 import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from redis_servers import forget_process, watch_process
 
@@ -28,6 +30,25 @@ _FORKING.set_forkserver_preload(
     ]
 )
 TESTS = Path(__file__).parent.parent
+
+
+class Process(Protocol):
+    """What a fleet asks of a process."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def log(self) -> str: ...
+
+    @property
+    def is_running(self) -> bool: ...
+
+    def send_signal(self, number: int) -> None: ...
+
+    def kill(self) -> None: ...
+
+    async def wait(self, longest_s: float) -> int | None: ...
 
 
 class Child:
@@ -56,7 +77,7 @@ class Child:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """SIGKILL to it and to all that it started."""
+        """SIGKILL."""
         if self.is_running:
             os.kill(self.pid, signal.SIGKILL)
         self._process.join()
@@ -85,10 +106,9 @@ def _become(command: list[str], environment: dict[str, str], log: Path) -> None:
     sys.argv = ["asyncq", *command]
     # What a supervisor starts again for its worker processes.
     sys.orig_argv = [sys.executable, "-m", "asyncq", *command]
-    if command[0] == "produce":
-        from .roles import produce
-
-        produce()
+    if command[0] == "call":  # a function, as in chaos.roles:produce
+        module, _, name = command[1].partition(":")
+        getattr(importlib.import_module(module), name)()
     else:
         from asyncq.cli.main import main
 

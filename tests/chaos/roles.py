@@ -26,6 +26,7 @@ from asyncq import (
     DuplicateTaskError,
     EnqueueManyError,
     GroupConfig,
+    NotReplicatedError,
     OutcomeUnknownError,
     RedisError,
     Scheduler,
@@ -95,7 +96,7 @@ def worker() -> Server:
         task_check_interval=0.2,
         janitor_interval=1,
         shutdown_timeout=5,
-        lifespan=_tell_of_start,
+        lifespan=tell_of_start,
         group=group if told().aggregates else None,
     )
     timing: dict[str, Any] = told().timing
@@ -103,7 +104,8 @@ def worker() -> Server:
 
 
 @asynccontextmanager
-async def _tell_of_start(server: Server) -> AsyncGenerator[None]:
+async def tell_of_start(server: Server) -> AsyncGenerator[None]:
+    """A lifespan."""
     journal().note("up", "-")
     yield
 
@@ -134,13 +136,18 @@ def _let_clock_step() -> None:
 
 
 def _start(task: Task) -> str:
-    token = task.payload.decode()
-    journal().note("start", token, number=current().retry_count)
-    return token
+    tokens = task.payload.decode()
+    _note("start", tokens)
+    return tokens
 
 
-def _done(token: str) -> None:
-    journal().note("done", *token.split(","), number=current().retry_count)
+def _done(tokens: str) -> None:
+    _note("done", tokens)
+
+
+def _note(event: str, tokens: str) -> None:
+    """Of a task, or of all that were aggregated into it."""
+    journal().note(event, *tokens.split(","), number=current().retry_count)
 
 
 @mux.handle("echo")
@@ -148,6 +155,11 @@ async def echo(task: Task) -> None:
     token = _start(task)
     await asyncio.sleep(random.uniform(0, 0.02))
     _done(token)
+
+
+@mux.handle("noop")
+async def noop(task: Task) -> None:
+    _done(_start(task))
 
 
 @mux.handle("tick")
@@ -181,19 +193,22 @@ def in_a_thread(task: Task) -> None:
 async def fails_first(task: Task) -> None:
     token = _start(task)
     if current().retry_count == 0:
+        _note("failed", token)
         raise RuntimeError("the first attempt fails")
     _done(token)
 
 
 @mux.handle("skip")
 async def skips(task: Task) -> None:
+    _note("skipped", _start(task))
     raise SkipRetry("no use")
 
 
 @mux.handle("aggregated")
 async def aggregated(task: Task) -> None:
+    tokens = _start(task)
     await asyncio.sleep(0.01)
-    _done(task.payload.decode())
+    _done(tokens)
 
 
 async def aggregate(group: str, tasks: list[Task]) -> Task:
@@ -219,6 +234,7 @@ class _Producer:
 
     async def run(self) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop.set)
+        _let_clock_step()
         async with Client() as client:
             client._connection.on_call = self._note_call
             self._journal.note("up", "-")
@@ -228,7 +244,7 @@ class _Producer:
                 self._journal.note("sent", *(task.payload.decode() for task in tasks))
                 results = await self._enqueue(client, tasks)
                 for task, result in zip(tasks, results, strict=True):
-                    self._journal.note(_word(result), task.payload.decode())
+                    self._journal.note(word(result), task.payload.decode())
                 await asyncio.sleep(self._random.uniform(0, 2 * told().pause_s))
 
     def _task(self) -> Task:
@@ -240,6 +256,7 @@ class _Producer:
         kinds: list[tuple[float, str, dict[str, Any]]] = [
             (20, "echo", {"queue": shared}),
             (3, "echo", {"queue": shared, "process_in": wait_s}),
+            (1, "echo", {"queue": shared, "retention": 3}),
             (1, "echo", {"queue": shared, "unique": 30}),
             (1, "echo", {"queue": shared, "task_id": token}),
             (1, "fail-first", {"queue": shared}),
@@ -271,7 +288,8 @@ class _Producer:
             self._journal.note("doubt", *(task.payload.decode() for task in tasks_in_doubt(calls)))
 
 
-def _word(result: object) -> str:
+def word(result: object) -> str:
+    """What an enqueue said, in a word."""
     match result:
         case TaskInfo():
             return "acked"
@@ -279,6 +297,8 @@ def _word(result: object) -> str:
             return "unknown"
         case DuplicateTaskError() | TaskIdConflictError():
             return "conflict"
+        case NotReplicatedError():
+            return "unreplicated"
         case RedisError():
             return "refused"
         case _:
