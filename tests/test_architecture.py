@@ -66,7 +66,7 @@ MAY_IMPORT = LEAVES | {
     "sync": f"{ANY_LEAF} client",
     "doctor": f"{ANY_LEAF} _broker client",
     "asyncq": PUBLIC,
-    "cli": f"{PUBLIC} doctor metrics",
+    "cli": f"{PUBLIC} doctor duration_text option_text metrics",
     "web": PUBLIC,
     "metrics": PUBLIC,
     "otel": PUBLIC,

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -149,13 +150,12 @@ def test_command_exists(page: str, line: str, monkeypatch: pytest.MonkeyPatch) -
 
 def parse(arguments: list[str]) -> None:
     """As the command line does, without running anything."""
-    group = typer.main.get_command(app)
-    assert isinstance(group, TyperGroup)
-    name, *rest = arguments
-    if name == "--help":
-        return
-    command = group.commands[name]
-    if "--help" not in rest:
+    command: Any = typer.main.get_command(app)
+    name, rest = "", arguments[: arguments.index("|")] if "|" in arguments else arguments
+    while isinstance(command, TyperGroup) and rest and rest != ["--help"]:
+        name, *rest = rest
+        command = command.commands[name]
+    if not isinstance(command, TyperGroup) and "--help" not in rest:
         command.make_context(name, rest)
 
 

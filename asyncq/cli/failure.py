@@ -11,7 +11,7 @@ class Exit(IntEnum):
     OK = 0
     """Done, or left because it was asked to."""
     FAILED = 1
-    """The program that was run failed."""
+    """The program that was run failed, or something that was asked for could not be done."""
     USAGE = 2
     """The command line or the target cannot be what was meant; to try again is of no use."""
     UNHEALTHY = 3
@@ -20,6 +20,10 @@ class Exit(IntEnum):
     """Redis was not reached in time, or refuses; EX_UNAVAILABLE of sysexits.h."""
     BLOCKED = 70
     """A handler blocked the event loop past all bearing; EX_SOFTWARE of sysexits.h."""
+    INTERRUPTED = 130
+    """Ctrl-C before it was done, as shells have it."""
+    BROKEN_PIPE = 141
+    """Whoever read what it printed had enough, as shells have it."""
 
 
 class CommandError(Exception):

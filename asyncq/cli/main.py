@@ -1,14 +1,15 @@
 """`asyncq`: the table of commands.
 
-A command is a module here with one function. To add one, import it and add a line below. For
-the sake of `asyncq --help` such a module imports nothing heavy at its top: what it needs to do
-its work, it imports inside the function.
+A command is a module here with one function; those for looking and acting are in `inspect`. To add
+one, import it and add a line below. For the sake of `asyncq --help` such a module imports nothing
+heavy at its top: what it needs to do its work, it imports inside the function.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -18,12 +19,12 @@ from asyncq import __version__
 from .demo import demo
 from .doctor import doctor
 from .failure import CommandError
+from .inspect.commands import add_commands
 from .scheduler import scheduler
 from .worker import worker
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",  # so that paragraphs are filled
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -31,13 +32,14 @@ app = typer.Typer(
 app.command(short_help="Run the tasks of a program.")(worker)
 app.command(short_help="Enqueue tasks when they are due.")(scheduler)
 app.command(short_help="Check a Redis, and repair it.")(doctor)
+add_commands(app)
 app.command(short_help="See it work, in about ten seconds.")(demo)
 
 
-def main() -> None:
-    """Runs the command of `sys.argv` and exits with its status."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command, by default that of `sys.argv`, and exits with its status."""
     try:
-        app(prog_name="asyncq")
+        app(arguments, prog_name="asyncq")
     except CommandError as error:
         _explain(error)
         sys.exit(error.status)

@@ -1,0 +1,176 @@
+"""Tables: as wide as the terminal at most, or tabs between uncut cells where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TextIO
+
+from .text import safe
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_GAP = 2
+_NEVER = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column and what becomes of it where there is little room."""
+
+    title: str
+    gives: int = _NEVER
+    """When it is made narrower: 1 first, then 2, ...; 0 never."""
+    least: int = 10
+    """How narrow it may be made."""
+    spare: int = _NEVER
+    """When it is left out: 1 first, then 2, ...; 0 never."""
+    right: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A cell that stands out."""
+
+    text: str
+    style: Literal["red", "yellow", "green", "dim", "bold"]
+
+
+Cell = str | int | Mark
+"""A number is shown with separators on a terminal."""
+
+
+def fitted(columns: Sequence[Column], natural: Sequence[int], room: int) -> list[int | None]:
+    """The width of each column, None for those left out."""
+    dropped = sorted((c.spare, n) for n, c in enumerate(columns) if c.spare)
+    widths: list[int | None] = list(natural)
+    while True:
+        narrowed = _narrowed(columns, widths, room)
+        if _total(narrowed) <= room or not dropped:
+            return _squeezed(narrowed, room)
+        _, n = dropped.pop(0)
+        widths[n] = None
+
+
+def _narrowed(
+    columns: Sequence[Column], natural: Sequence[int | None], room: int
+) -> list[int | None]:
+    widths = list(natural)
+    giving = sorted((c.gives, n) for n, c in enumerate(columns) if c.gives)
+    for _, n in giving:
+        width, over = widths[n], _total(widths) - room
+        if width is not None and over > 0:
+            widths[n] = max(min(width, columns[n].least), width - over)
+    return widths
+
+
+def _squeezed(natural: list[int | None], room: int) -> list[int | None]:
+    """The last resort: the widest column is cut, so that no line is wrapped."""
+    widths = list(natural)
+    while (over := _total(widths) - room) > 0:
+        widest = max(range(len(widths)), key=lambda n: widths[n] or 0)
+        width = widths[widest] or 0
+        if width <= 1:
+            break
+        widths[widest] = max(1, width - over)
+    return widths
+
+
+def _total(widths: Iterable[int | None]) -> int:
+    shown = [width for width in widths if width is not None]
+    return sum(shown) + _GAP * (len(shown) - 1)
+
+
+class PlainTable:
+    """For programs and files: a line of titles, then a line a row, tabs between the cells."""
+
+    def __init__(self, columns: Sequence[Column], stream: TextIO) -> None:
+        self._columns = columns
+        self._stream = stream
+        self._begun = False
+
+    def add(self, rows: Iterable[Sequence[Cell]]) -> None:
+        """Print rows, the first time below the titles."""
+        if not self._begun:
+            self._begun = True
+            self._line([column.title for column in self._columns])
+        for row in rows:
+            self._line(row)
+
+    def end(self) -> None:
+        """Nothing more comes."""
+        self.add([])
+
+    def _line(self, cells: Sequence[Cell]) -> None:
+        print("\t".join(safe(_text(cell)) for cell in cells), file=self._stream)
+
+
+class TerminalTable:
+    """For people: the widths are those that the first rows need, and fit the terminal."""
+
+    def __init__(self, columns: Sequence[Column], console: Console) -> None:
+        self._columns = columns
+        self._console = console
+        self._widths: list[int | None] | None = None
+
+    def add(self, rows: Iterable[Sequence[Cell]]) -> None:
+        """Print rows, the first time below the titles."""
+        cells = [[_styled(cell) for cell in row] for row in rows]
+        begun = self._widths is not None
+        if self._widths is None:
+            self._widths = fitted(self._columns, self._natural(cells), self._console.width)
+        self._print(cells, self._widths, titles=not begun)
+
+    def end(self) -> None:
+        """Nothing more comes; says which columns found no room."""
+        if self._widths is None:
+            self.add([])
+        pairs = zip(self._columns, self._widths or [], strict=True)
+        left_out = [column.title for column, width in pairs if width is None]
+        if left_out:
+            self._console.print(f"no room for: {', '.join(left_out)}", style="dim")
+
+    def _natural(self, cells: Sequence[Sequence[tuple[str, str]]]) -> list[int]:
+        from rich.cells import cell_len  # noqa: PLC0415 - only for a terminal
+
+        return [
+            max([cell_len(column.title), *(cell_len(row[n][0]) for row in cells)])
+            for n, column in enumerate(self._columns)
+        ]
+
+    def _print(
+        self,
+        cells: Sequence[Sequence[tuple[str, str]]],
+        widths: Sequence[int | None],
+        *,
+        titles: bool,
+    ) -> None:
+        from rich.table import Table  # noqa: PLC0415 - as above
+        from rich.text import Text  # noqa: PLC0415 - as above
+
+        table = Table(
+            box=None, show_header=titles, header_style="bold", padding=(0, _GAP, 0, 0),
+            pad_edge=False, show_edge=False,
+        )  # fmt: skip
+        shown = [n for n, width in enumerate(widths) if width is not None]
+        for n in shown:
+            column = self._columns[n]
+            table.add_column(
+                Text(column.title), width=widths[n], no_wrap=True, overflow="ellipsis",
+                justify="right" if column.right else "left",
+            )  # fmt: skip
+        for row in cells:
+            table.add_row(*(Text(row[n][0], style=row[n][1]) for n in shown))
+        if titles or cells:
+            self._console.print(table)
+
+
+def _styled(cell: Cell) -> tuple[str, str]:
+    if isinstance(cell, Mark):
+        return safe(cell.text), cell.style
+    return (f"{cell:,}" if isinstance(cell, int) else safe(cell)), ""
+
+
+def _text(cell: Cell) -> str:
+    return cell.text if isinstance(cell, Mark) else str(cell)
