@@ -7,12 +7,17 @@ python -m nox -s campaign  # the fault campaigns at full length, and what each o
 python -m nox -s chaos     # a fleet of real processes under faults that follow from seeds
 python -m nox -s bench     # asyncq and its rivals, measured in one run; hours, --quick minutes
 python -m nox -s fuzz      # millions of odd inputs for all that reads text or bytes
+python -m nox -s guarantees  # the tests that docs/guarantees.md names
+python -m nox -s audit     # known vulnerabilities of what asyncq brings with it
 python -m nox -s ci        # everything that must pass
 """
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
+from typing import Any
 
 import nox
 
@@ -65,6 +70,43 @@ def lowest(session: nox.Session) -> None:
 
 
 @nox.session
+def guarantees(session: nox.Session) -> None:
+    """The tests that docs/guarantees.md names, and no others."""
+    session.install(".[embedded,dev]")
+    named = session.run("python", "tests/guarantees.py", silent=True)
+    session.run("pytest", "-n", "auto", *str(named).split(), *session.posargs)
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Known vulnerabilities of what asyncq brings with it; without the database it says so."""
+    extras = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]
+    session.install(f".[{','.join(name for name in extras if name != 'dev')}]")
+    frozen = session.run("python", "-m", "pip", "freeze", "--exclude", "asyncq", silent=True)
+    directory = Path(session.create_tmp())
+    packages, report = directory / "packages.txt", directory / "report.json"
+    packages.write_text(str(frozen))
+    report.unlink(missing_ok=True)
+    session.install("pip-audit>=2.7")
+    said = session.run(
+        *("pip-audit", "--disable-pip", "--no-deps", "--requirement", str(packages)),
+        *("--format", "json", "--output", str(report), *session.posargs),
+        silent=True,
+        success_codes=[0, 1],  # 1: vulnerable, or it could not be found out
+    )
+    if not report.exists():
+        session.warn(f"NOT AUDITED: the database could not be asked. {str(said).strip()[-500:]}")
+        return
+    audited = json.loads(report.read_text())["dependencies"]
+    vulnerable, unknown = vulnerabilities(audited), [p["name"] for p in audited if "vulns" not in p]
+    if vulnerable:
+        session.error("known vulnerabilities: " + "; ".join(vulnerable))
+    if unknown:
+        session.warn("NOT AUDITED: the database does not know " + ", ".join(unknown))
+    session.log(f"{len(audited) - len(unknown)} packages audited: none is known to be vulnerable")
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Writes to .nox/bench-results; `-- --out docs` is what the documentation shows."""
     session.install("-e", ".[embedded]", "matplotlib>=3.8")
@@ -88,9 +130,22 @@ def types(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def ci(session: nox.Session) -> None:
-    for name in ("lint", "types", "tests", "lowest", "demo"):
+    for name in ("lint", "types", "audit", "tests", "lowest", "demo"):
         session.notify(name)
     session.notify("bench", posargs=["--quick", "--only", "asyncq"])  # that it works, no figures
+
+
+def vulnerabilities(audited: list[dict[str, Any]]) -> list[str]:
+    """The packages with known vulnerabilities, of those in a report of pip-audit."""
+    return [
+        f"{package['name']} {package['version']}: "
+        + ", ".join(
+            f"{known['id']} (fixed in {', '.join(known['fix_versions']) or 'no version yet'})"
+            for known in package["vulns"]
+        )
+        for package in audited
+        if package.get("vulns")
+    ]
 
 
 def _lowest_versions() -> list[str]:

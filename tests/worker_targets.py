@@ -6,6 +6,7 @@ Handlers write what they do into a journal, a file for each process.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import os
 import sys
@@ -95,6 +96,21 @@ async def blocks(task: Task) -> None:
     """Blocks the event loop for as many seconds as its payload says."""
     _state().note("start")
     time.sleep(float(task.payload))  # noqa: ASYNC251 - the point of it
+    _state().note("done")
+
+
+@mux.handle("holds-gil")
+async def holds_the_gil(task: Task) -> None:
+    """At the first attempt nothing else of the process runs until the gate is open."""
+    _state().note("start")
+    if not current().retry_count:
+        gate = Path(json.loads(os.environ["ASYNCQ_TEST_WORKER"])["directory"]) / "gate"
+        libc = ctypes.PyDLL(None)  # unlike CDLL it keeps the GIL
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(3600)
+        while libc.access(bytes(gate), os.F_OK):
+            libc.usleep(10_000)
+        sys.setswitchinterval(interval)
     _state().note("done")
 
 
