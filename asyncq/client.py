@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
@@ -145,8 +145,9 @@ class Client:
         are hardly waited for any more once that was in vain.
         """
         wait = self._replica_wait if wait_replicas is None else _replica_wait(wait_replicas)
-        composed = [self._try_new_task(task, options) for task in tasks]
-        fit = [new for new in composed if isinstance(new, NewTask)]
+        tasks = list(tasks)  # all of them, before the first one is on its way
+        composed: list[NewTask | Exception] = []
+        fit = self._compose(tasks, options, composed)
         answers = iter(await self._producer.enqueue(fit, wait))
         now = self._now()
         results = [
@@ -219,11 +220,18 @@ class Client:
     def __repr__(self) -> str:
         return f"<Client of {self.where}>"
 
-    def _try_new_task(self, task: Task, options: EnqueueOptions) -> NewTask | Exception:
-        try:
-            return self._new_task(task, options)
-        except (TypeError, ValueError, InvalidResultError, PayloadTooLargeError) as error:
-            return error
+    def _compose(
+        self, tasks: Iterable[Task], options: EnqueueOptions, composed: list[NewTask | Exception]
+    ) -> Iterator[NewTask]:
+        """The tasks that can be enqueued; they and the errors of the others join `composed`."""
+        for task in tasks:
+            try:
+                new = self._new_task(task, options)
+            except (TypeError, ValueError, InvalidResultError, PayloadTooLargeError) as error:
+                composed.append(error)
+            else:
+                composed.append(new)
+                yield new
 
     def _new_task(self, task: Task, options: EnqueueOptions) -> NewTask:
         if not isinstance(task, Task):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from secrets import token_hex
 from typing import TypeAlias
 
@@ -38,7 +39,7 @@ from .connection import Behind, Call, Connection, Reply
 from .lane import Lane
 from .message import TaskMessage
 from .replicas import ReplicaWait, Shortfall
-from .slices import BYTES, Slice, rounds
+from .slices import BYTES, PER_ROUND, Slice, rounds
 
 # Between the sendings of one enqueue. About two seconds bridge the last moments of a failover;
 # whether to wait longer the caller knows better.
@@ -79,21 +80,22 @@ class Producer:
         self._patient_lanes: dict[tuple[str, ReplicaWait], Lane[NewTask, Answer]] = {}
 
     async def enqueue(
-        self, items: Sequence[NewTask], wait: ReplicaWait | None = None
+        self, items: Iterable[NewTask], wait: ReplicaWait | None = None
     ) -> list[Answer]:
         """Store new tasks; the results line up with `items`, and errors stand in their places.
 
+        Items are taken a few hundred at a time, the next ones while Redis works on the last.
         Sent again for about two seconds after a lost connection, and while Redis would not take
         it just now; then what is still open fails. Replicas of a single master that were waited
         for in vain are hardly waited for again in the same call.
         """
-        sending = _Sending(self, items, wait)
-        ahead = (sending.ready(round_) for round_ in rounds(items, _queue_of_new, _size_of_new))
+        sending = _Sending(self, wait)
+        ahead = sending.made_ready(items)
         ready = next(ahead, None)
         while ready is not None:
             delivery = asyncio.create_task(sending.deliver(ready))
             try:
-                await asyncio.sleep(0)  # it is on its way; while Redis works, the next is encoded
+                await asyncio.sleep(0)  # it is on its way; while Redis works, the next is made
                 ready = next(ahead, None)
                 await delivery
             finally:
@@ -125,13 +127,12 @@ class Producer:
                 del self._patient_lanes[road, wait]
 
     def _on_one_road(self, items: Sequence[NewTask], wait: ReplicaWait | None = None) -> _Sending:
-        sending = _Sending(self, items, wait)
+        sending = _Sending(self, wait)
+        by_trips = sending.add(items)
         if len(items) == 1:
             sending.open = (Slice(items[0].message.queue, ((0, items[0]),)),)
         else:
-            sending.open = [
-                slice_ for round_ in rounds(items, _queue_of_new, _size_of_new) for slice_ in round_
-            ]
+            sending.open = [slice_ for slices in by_trips for slice_ in slices]
         return sending
 
     async def enqueue_once(
@@ -147,8 +148,9 @@ class Producer:
         """
         now = time.monotonic()
         announced = self._announced
-        queues = dict.fromkeys([slice_.queue for slice_ in slices])
-        announce = [queue for queue in queues if announced.get(queue, 0.0) <= now]
+        announce = {
+            slice_.queue: None for slice_ in slices if announced.get(slice_.queue, 0.0) <= now
+        }
         calls = calls or self.calls(slices, call_token)
         if not announce:
             return await self.connection.run(calls, behind)
@@ -167,17 +169,20 @@ class Producer:
 
     def _enqueue_call(self, slice_: Slice[NewTask], call_token: str) -> Call:
         args: list[Arg] = [*new_task_prefixes(slice_.queue), self.clock.skew_ms]
-        if all(is_plain(item) for _, item in slice_.items):
-            args.append(2)
-            for _, item in slice_.items:
-                message = item.message
-                args.append(message.id)
-                args.append(encode_task(message))
+        head = len(args)
+        args.append(2)
+        for _, item in slice_.items:
+            if not is_plain(item):
+                break
+            message = item.message
+            args.append(message.id)
+            args.append(encode_task(message))
         else:
-            args.append(7)
-            for place, item in slice_.items:
-                # With its place: two items of one call with the same id are a conflict, too.
-                args += new_task_args(item, f"{call_token}.{place}")
+            return Call(scripts.ENQUEUE, new_task_keys(slice_.queue), args)
+        args[head:] = [7]
+        for place, item in slice_.items:
+            # With its place: two items of one call with the same id are a conflict, too.
+            args += new_task_args(item, f"{call_token}.{place}")
         return Call(scripts.ENQUEUE, new_task_keys(slice_.queue), args)
 
 
@@ -191,15 +196,12 @@ class _Sending:
     open: Sequence[Slice[NewTask]]
     """What is to be sent."""
 
-    def __init__(
-        self, producer: Producer, items: Sequence[NewTask], wait: ReplicaWait | None
-    ) -> None:
-        self.results = [_PENDING] * len(items)
+    def __init__(self, producer: Producer, wait: ReplicaWait | None) -> None:
+        self.results = []
         self.open = ()
         self._producer = producer
         self._wait = wait
-        # Items with an id of ours recognise themselves without it.
-        self._call_token = "" if all(item.own_id for item in items) else token_hex(8)
+        self._call_token = ""
         self._maybe_stored = False
         self._pauses: Sequence[float] = _ENQUEUE_PAUSES_S
 
@@ -208,8 +210,23 @@ class _Sending:
             return ()
         return [place for slice_ in self.open for place, _ in slice_.items]
 
-    def ready(self, slices: Sequence[Slice[NewTask]]) -> _Ready:
-        return slices, self._producer.calls(slices, self._call_token)
+    def add(self, items: Sequence[NewTask]) -> Iterator[list[Slice[NewTask]]]:
+        """More items of the call, by round trips."""
+        if not self._call_token:
+            for item in items:
+                if not item.own_id:  # those with an id of ours recognise themselves without it
+                    self._call_token = token_hex(8)
+                    break
+        first_place = len(self.results)
+        self.results += [_PENDING] * len(items)
+        return rounds(items, _queue_of_new, _size_of_new, first_place)
+
+    def made_ready(self, items: Iterable[NewTask]) -> Iterator[_Ready]:
+        """What is to be said, a round trip at a time. Items are taken as they are needed."""
+        left = iter(items)
+        while some := list(islice(left, PER_ROUND)):
+            for slices in self.add(some):
+                yield slices, self._producer.calls(slices, self._call_token)
 
     async def deliver(self, ready: _Ready) -> None:
         self.open, calls = ready

@@ -11,8 +11,9 @@ Item = TypeVar("Item")
 # A script blocks Redis while it runs: about a millisecond for a slice.
 ITEMS = 100
 BYTES = 1 << 20
-PER_ROUND = 5
-"""How many slices travel together."""
+# What travels together: enough to be worth a round trip.
+PER_ROUND = 500
+BYTES_PER_ROUND = 5 * BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,28 +25,40 @@ class Slice(Generic[Item]):
 
 
 def rounds(
-    items: Sequence[Item], queue_of: Callable[[Item], str], size_of: Callable[[Item], int]
+    items: Sequence[Item],
+    queue_of: Callable[[Item], str],
+    size_of: Callable[[Item], int],
+    first_place: int = 0,
 ) -> Iterator[list[Slice[Item]]]:
     """`items` by queue, in slices, a few slices at a time. Order within a queue is kept."""
     queues: dict[str, list[tuple[int, Item]]] = {}
-    for place, item in enumerate(items):
+    for place, item in enumerate(items, first_place):
         queues.setdefault(queue_of(item), []).append((place, item))
-    slices = [
-        Slice(queue, part) for queue, placed in queues.items() for part in _cut(placed, size_of)
-    ]
-    for first in range(0, len(slices), PER_ROUND):
-        yield slices[first : first + PER_ROUND]
+    together: list[Slice[Item]] = []
+    count = size = 0
+    for queue, placed in queues.items():
+        for part, part_size in _cut(placed, size_of):
+            if together and (count + len(part) > PER_ROUND or size + part_size > BYTES_PER_ROUND):
+                yield together
+                together, count, size = [], 0, 0
+            together.append(Slice(queue, part))
+            count += len(part)
+            size += part_size
+    if together:
+        yield together
 
 
 def _cut(
     placed: Sequence[tuple[int, Item]], size_of: Callable[[Item], int]
-) -> Iterator[list[tuple[int, Item]]]:
+) -> Iterator[tuple[list[tuple[int, Item]], int]]:
+    """Parts of it, each with its size in bytes."""
     part: list[tuple[int, Item]] = []
-    size = 0
+    total = 0
     for entry in placed:
-        size += size_of(entry[1])
-        if part and (len(part) == ITEMS or size > BYTES):
-            yield part
-            part, size = [], size_of(entry[1])
+        size = size_of(entry[1])
+        if part and (len(part) == ITEMS or total + size > BYTES):
+            yield part, total
+            part, total = [], 0
         part.append(entry)
-    yield part
+        total += size
+    yield part, total
