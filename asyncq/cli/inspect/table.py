@@ -117,10 +117,11 @@ class TerminalTable:
     def add(self, rows: Iterable[Sequence[Cell]]) -> None:
         """Print rows, the first time below the titles."""
         cells = [[_styled(cell) for cell in row] for row in rows]
-        begun = self._widths is not None
         if self._widths is None:
             self._widths = fitted(self._columns, self._natural(cells), self._console.width)
-        self._print(cells, self._widths, titles=not begun)
+            self._line([(column.title, "bold") for column in self._columns], self._widths)
+        for row in cells:
+            self._line(row, self._widths)
 
     def end(self) -> None:
         """Nothing more comes; says which columns found no room."""
@@ -139,31 +140,21 @@ class TerminalTable:
             for n, column in enumerate(self._columns)
         ]
 
-    def _print(
-        self,
-        cells: Sequence[Sequence[tuple[str, str]]],
-        widths: Sequence[int | None],
-        *,
-        titles: bool,
-    ) -> None:
-        from rich.table import Table  # noqa: PLC0415 - as above
+    def _line(self, cells: Sequence[tuple[str, str]], widths: Sequence[int | None]) -> None:
         from rich.text import Text  # noqa: PLC0415 - as above
 
-        table = Table(
-            box=None, show_header=titles, header_style="bold", padding=(0, _GAP, 0, 0),
-            pad_edge=False, show_edge=False,
-        )  # fmt: skip
-        shown = [n for n, width in enumerate(widths) if width is not None]
-        for n in shown:
-            column = self._columns[n]
-            table.add_column(
-                Text(column.title), width=widths[n], no_wrap=True, overflow="ellipsis",
-                justify="right" if column.right else "left",
-            )  # fmt: skip
-        for row in cells:
-            table.add_row(*(Text(row[n][0], style=row[n][1]) for n in shown))
-        if titles or cells:
-            self._console.print(table)
+        line = Text()
+        for column, (text, style), width in zip(self._columns, cells, widths, strict=True):
+            if width is None:
+                continue
+            cell = Text(text, style=style)
+            cell.truncate(width, overflow="ellipsis")
+            padding = " " * (width - cell.cell_len)
+            line.append(" " * _GAP if line else "")
+            line.append(padding if column.right else "").append_text(cell)
+            line.append("" if column.right else padding)
+        line.rstrip()
+        self._console.print(line, soft_wrap=True)
 
 
 def _styled(cell: Cell) -> tuple[str, str]:
