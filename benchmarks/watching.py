@@ -2,10 +2,11 @@
 
     python -m benchmarks.watching
 
-Each round runs every variant once, in another order, on the same Redis, in this process; the figure
-of a variant is the median of its rate by that of the plain one in the same round. Tasks that do
-nothing show what is paid for a task in the worst case: what a handler does comes on top of both.
-Spans are made by the SDK of OpenTelemetry and exported to nowhere.
+Each round runs every variant once, in another order, on the same Redis, in this process; a ratio
+is the median of those to the plain variant in the same round. Beside the rate stands the processor
+time of a task, the worker's and Redis's: it says the same on a machine that has other things to
+do, where rates say little. Tasks that do nothing show the worst case: what a handler does comes on
+top of both. Spans are made by the SDK of OpenTelemetry and exported to nowhere.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 
 from asyncq import Client, ServeMux, Server, ServerConfig, Statistics, Task
 from asyncq.otel import tracing_middleware
+from benchmarks.server import Server as BenchServer
 from benchmarks.server import running
 
 CONCURRENCY = 100
@@ -78,8 +80,19 @@ class Run:
             self.ended.set()
 
 
-async def drain(url: str, variant: Variant, total: int) -> float:
+@dataclass(frozen=True)
+class Figures:
+    """Of one drain."""
+
+    rate: float
     """Tasks per second."""
+    worker_us: float
+    redis_us: float
+    """Processor time of a task."""
+
+
+async def drain(server: BenchServer, variant: Variant, total: int) -> Figures:
+    url = server.url
     async with Client(url) as client:
         for first in range(0, total, AT_ONCE):
             await client.enqueue_many(tasks(variant, first, min(total, first + AT_ONCE)))
@@ -92,10 +105,13 @@ async def drain(url: str, variant: Variant, total: int) -> float:
     config = ServerConfig(
         concurrency=CONCURRENCY, statistics=Statistics() if variant.counts else None
     )
+    worker_s, redis_s = time.process_time(), server.cpu_seconds()
     async with Server(url, mux, config):
         await run.ended.wait()
+    worker_s, redis_s = time.process_time() - worker_s, server.cpu_seconds() - redis_s
     provider.shutdown()
-    return total / (run.last - run.first)
+    rate = total / (run.last - run.first)
+    return Figures(rate, worker_s / total * 1e6, redis_s / total * 1e6)
 
 
 def tasks(variant: Variant, first: int, end: int) -> Iterator[Task]:
@@ -107,25 +123,43 @@ def tasks(variant: Variant, first: int, end: int) -> Iterator[Task]:
             yield Task("noop", b'{"n": 1}', headers={"traceparent": header})
 
 
-async def measure(url: str, empty: Callable[[], None], rounds: int, total: int) -> None:
-    rates: dict[str, list[float]] = {variant.name: [] for variant in VARIANTS}
+async def measure(server: BenchServer, rounds: int, total: int) -> None:
+    found: dict[str, list[Figures]] = {variant.name: [] for variant in VARIANTS}
     for number in range(rounds + 1):
         turn = number % len(VARIANTS)
         for variant in (*VARIANTS[turn:], *VARIANTS[:turn]):
-            empty()
-            rate = await drain(url, variant, total)
+            server.empty()
+            figures = await drain(server, variant, total)
             if number:  # the first round warms up
-                rates[variant.name].append(rate)
-    plain = rates[VARIANTS[0].name]
-    print(f"{'':24}  tasks/s   of plain (least, most)   more per task")
-    for name, measured in rates.items():
-        shares = [rate / base for rate, base in zip(measured, plain, strict=True)]
-        more_us = [1e6 / rate - 1e6 / base for rate, base in zip(measured, plain, strict=True)]
-        print(
-            f"{name:24}  {statistics.median(measured):7,.0f}"
-            f"   {statistics.median(shares):7.1%} ({min(shares):.1%}, {max(shares):.1%})"
-            f"   {statistics.median(more_us):6.2f} us"
-        )
+                found[variant.name].append(figures)
+    plain = found[VARIANTS[0].name]
+    print(f"{'':22} {'tasks/s':>14}  {'worker, us/task':>22}  {'Redis, us/task':>22}")
+    for name, measured in found.items():
+        cells = [
+            f"{statistics.median(map(of, measured)):8,{form}} {ratio(measured, plain, of)}"
+            for form, of in ((".0f", rate_of), (".1f", worker_of), (".1f", redis_of))
+        ]
+        print(f"{name:22} {cells[0]:>14}  {cells[1]:>22}  {cells[2]:>22}")
+
+
+def rate_of(figures: Figures) -> float:
+    return figures.rate
+
+
+def worker_of(figures: Figures) -> float:
+    return figures.worker_us
+
+
+def redis_of(figures: Figures) -> float:
+    return figures.redis_us
+
+
+def ratio(
+    measured: Sequence[Figures], plain: Sequence[Figures], of: Callable[[Figures], float]
+) -> str:
+    """To the plain variant, round by round: the median."""
+    pairs = zip(measured, plain, strict=True)
+    return f"({statistics.median(of(one) / of(base) for one, base in pairs):.1%})"
 
 
 def main() -> None:
@@ -138,7 +172,7 @@ def main() -> None:
     gc.set_threshold(10_000, *gc.get_threshold()[1:])  # as `asyncq worker` does
     with running() as server, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         print(f"{server.name} {server.version}, Python {platform.python_version()}\n")
-        runner.run(measure(server.url, server.empty, wanted.rounds, wanted.tasks))
+        runner.run(measure(server, wanted.rounds, wanted.tasks))
 
 
 if __name__ == "__main__":

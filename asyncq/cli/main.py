@@ -20,6 +20,7 @@ from .demo import demo
 from .doctor import doctor
 from .failure import CommandError
 from .inspect.commands import add_commands
+from .metrics import metrics
 from .scheduler import scheduler
 from .worker import worker
 
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.command(short_help="Run the tasks of a program.")(worker)
 app.command(short_help="Enqueue tasks when they are due.")(scheduler)
 app.command(short_help="Check a Redis, and repair it.")(doctor)
+app.command(short_help="Show the queues to Prometheus.")(metrics)
 add_commands(app)
 app.command(short_help="See it work, in about ten seconds.")(demo)
 

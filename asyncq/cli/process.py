@@ -18,6 +18,7 @@ from asyncq import RedisReplyError, RedisUnavailableError, Server
 from . import leaving, logs
 from .banner import announce
 from .failure import Exit
+from .monitoring import Monitor, monitoring
 from .reach import wait_for_redis
 from .settings import WorkerSettings, make_server
 from .supervised import READY, RETIRING, Supervised
@@ -47,11 +48,12 @@ def run_worker(settings: WorkerSettings, supervised: Supervised | None) -> int:
         supervised.leave_when_orphaned()
     thresholds = gc.get_threshold()
     try:
-        value = load_target(settings.target)
-        if gc.get_threshold() == thresholds:  # else the target knows better
-            _collect_less_often()
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            return runner.run(_work(value, settings, supervised))
+        with monitoring(settings.metrics, supervised.number if supervised else 0) as monitor:
+            value = load_target(settings.target)
+            if gc.get_threshold() == thresholds:  # else the target knows better
+                _collect_less_often()
+            with asyncio.Runner(loop_factory=loop_factory()) as runner:
+                return runner.run(_work(value, settings, supervised, monitor))
     except KeyboardInterrupt:
         return Exit.OK  # told to leave before there was anything to finish
 
@@ -78,10 +80,17 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _work(value: object, settings: WorkerSettings, supervised: Supervised | None) -> int:
+async def _work(
+    value: object,
+    settings: WorkerSettings,
+    supervised: Supervised | None,
+    monitor: Monitor | None,
+) -> int:
     stopped = cancel_on_signal()
     try:
         server, client = await make_server(value, settings)
+        if monitor is not None and server.config.statistics is not None:
+            monitor.watch(server.config.statistics)
         async with client:
             if settings.log_level is None and server.config.log_level is not None:
                 logs.set_level(server.config.log_level)

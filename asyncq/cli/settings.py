@@ -11,12 +11,14 @@ from asyncq import (
     RedisNotConfiguredError,
     Server,
     ServerConfig,
+    Statistics,
     Task,
     TaskType,
 )
 
 from .failure import CommandError
 from .logs import LogFormat, LogLevel
+from .monitoring import Address
 from .recycling import Limits
 from .target import call_factory, wrong_type
 
@@ -39,6 +41,7 @@ class WorkerSettings:
     processes: int
     limits: Limits
     shutdown_timeout: float | None
+    metrics: Address | None
     log_level: LogLevel | None
     log_format: LogFormat
     connect_timeout: float
@@ -51,6 +54,7 @@ class WorkerSettings:
             "strict_priority": self.strict_priority,
             "shutdown_timeout": self.shutdown_timeout,
             "log_level": self.log_level and self.log_level.value,
+            "statistics": None if self.metrics is None else Statistics(),
         }
         return {name: value for name, value in given.items() if value is not None}
 
@@ -78,6 +82,8 @@ async def make_server(value: object, settings: WorkerSettings) -> tuple[Server, 
 
 def _changed(server: Server, settings: WorkerSettings) -> tuple[Server, Client]:
     changes = settings.config_changes()
+    if server.config.statistics is not None:
+        changes.pop("statistics", None)  # it counts into its own
     if settings.redis is None:
         if changes:
             server = _rebuilt(server, server.redis, changes)

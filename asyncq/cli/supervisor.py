@@ -18,6 +18,7 @@ from pathlib import Path
 
 from . import logs
 from .failure import CommandError, Exit
+from .monitoring import gathering
 from .reloading import changes, check_installed
 from .settings import WorkerSettings
 from .worker_process import WorkerProcess
@@ -50,7 +51,8 @@ def supervise(settings: WorkerSettings, watched: Sequence[Path] | None) -> int:
         check_installed()
     logs.configure(settings.log_format, settings.log_level or logs.LogLevel.INFO)
     command = [sys.executable, *sys.orig_argv[1:]]
-    return asyncio.run(Supervisor(command, settings.processes, watched).run())
+    with gathering(settings.metrics):
+        return asyncio.run(Supervisor(command, settings.processes, watched).run())
 
 
 class Supervisor:

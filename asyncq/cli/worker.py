@@ -13,6 +13,7 @@ from .logs import LogFormat, LogLevel
 _REDIS = "Redis"
 _LOGS = "Logs"
 _PROCESSES = "Processes"
+_MONITORING = "Monitoring"
 
 
 def _parse_queue(text: str) -> tuple[str, int]:
@@ -55,6 +56,17 @@ def _parse_size(text: str) -> int:
         return parse_size(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def _check_address(text: str | None) -> str | None:
+    from .monitoring import Address  # noqa: PLC0415 - `asyncq --help` does without
+
+    try:
+        if text is not None:
+            Address.parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    return text
 
 
 Target = Annotated[str, typer.Argument(metavar="TARGET", help="For example tasks:mux.")]
@@ -182,6 +194,17 @@ ReloadDir = Annotated[
         help="What --reload watches. Repeat it for more.",
     ),
 ]
+MetricsPort = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics-port",
+        metavar="[HOST:]PORT",
+        envvar="ASYNCQ_METRICS_PORT",
+        callback=_check_address,
+        rich_help_panel=_MONITORING,
+        help="Answer /metrics (for Prometheus), /healthz and /readyz there, for all processes.",
+    ),
+]
 Level = Annotated[
     LogLevel | None,
     typer.Option(
@@ -219,6 +242,7 @@ def worker(
     max_rss: MaxRss = None,
     reload: Reload = False,
     reload_dir: ReloadDir = [],  # noqa: B006 - as above
+    metrics_port: MetricsPort = None,
     log_level: Level = None,
     log_format: Format = LogFormat.HUMAN,
 ) -> None:
@@ -235,6 +259,7 @@ def worker(
     Exit status: 0 left as it was told to, 1 the program failed, 2 wrong flags or TARGET,
     69 no Redis, 70 a handler blocked the event loop for too long.
     """
+    from .monitoring import Address  # noqa: PLC0415
     from .process import run_worker  # noqa: PLC0415
     from .recycling import Limits  # noqa: PLC0415
     from .settings import WorkerSettings  # noqa: PLC0415
@@ -255,6 +280,7 @@ def worker(
         processes=processes,
         limits=limits,
         shutdown_timeout=shutdown_timeout,
+        metrics=None if metrics_port is None else Address.parse(metrics_port),
         log_level=log_level,
         log_format=log_format,
         connect_timeout=connect_timeout,
