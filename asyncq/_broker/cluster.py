@@ -11,6 +11,7 @@ from typing import TypeAlias
 from redis.crc import key_slot
 
 from ..errors import RedisError, RedisReplyError, RedisUnavailableError
+from . import keys, scripts
 from .address import Cluster, host_and_port
 from .conversation import Behind, Call, unknown_script
 from .dialer import ToEndpoint
@@ -84,6 +85,26 @@ class Slots:
         return self._remap(node) if self._remap else node
 
 
+_UNGUARDED = frozenset(
+    script.name for script in (scripts.WRITE_RESULT, scripts.AWAIT_TASK, scripts.CHECK_LOCKS)
+)
+"""The first two touch nothing but the key that they name; the last answers for each of its keys."""
+
+
+def guarded(call: Call) -> Call:
+    """The same call with a key more, which is never there, if it is a script for a queue.
+
+    Most scripts touch tasks that they cannot name beforehand. While the queue's slot is moved to
+    another node, key by key, those look as if they were gone; but a script is refused (TRYAGAIN)
+    if it names some keys that are there and some that are not.
+    """
+    if call.script is None or not call.keys or call.script.name in _UNGUARDED:
+        return call
+    first = call.keys[0]
+    queue = keys.queue_of(first if isinstance(first, str) else first.decode())
+    return call if queue is None else Call(call.script, (*call.keys, keys.absent(queue)), call.args)
+
+
 @dataclass(slots=True)
 class _Item:
     """A call on its way to its node."""
@@ -131,7 +152,10 @@ def with_many(
         yield from _find_out(slots)
     replies: list[Reply] = [None] * len(calls)
     failed: dict[int, RedisError] = {}
-    items = [_Item(n, c, slots.node_of(c.keys[0] if c.keys else None)) for n, c in enumerate(calls)]
+    items = [
+        _Item(n, guarded(call), slots.node_of(call.keys[0] if call.keys else None))
+        for n, call in enumerate(calls)
+    ]
     for _ in range(MAX_ROUNDS):
         by_node: defaultdict[Node, list[_Item]] = defaultdict(list)
         for item in items:

@@ -172,6 +172,17 @@ def parked(queue: str) -> str:
     return f"asyncq:{{{queue}}}:parked"
 
 
+def absent(queue: str) -> str:
+    """Never there: scripts name it in a cluster, so as not to run while the queue's slot moves."""
+    return f"asyncq:{{{queue}}}:absent"
+
+
+def queue_of(key: str) -> str | None:
+    """The queue of a key of asynq's, or what Redis takes for it in finding the slot."""
+    tag, brace, _ = key.removeprefix("asynq:{").partition("}")
+    return tag if brace and key.startswith("asynq:{") else None
+
+
 def cron(queue: str, identity: str) -> str:
     """hash: the last due time of a scheduler's entry, in Unix milliseconds, and what came of it.
     It outlives its queue: who forgot it would enqueue a due time twice."""
