@@ -10,6 +10,8 @@ from pathlib import Path
 
 from waiting import until
 
+from asyncq.cli.failure import Exit
+
 from .go import GoWorker
 from .journal import count
 from .nursery import Child, Process
@@ -116,7 +118,7 @@ class Member:
         try:
             await asyncio.sleep(seconds)
         finally:
-            if process.is_running:
+            if process.status is None:
                 process.send_signal(signal.SIGCONT)
         return True
 
@@ -132,10 +134,15 @@ class Member:
         await self._end(None)
 
     def replace_dead(self) -> None:
-        """Another process if this one ended by itself, which it should not have."""
-        if not self._busy and not self.process.is_running:
+        """Another process if this one ended by itself, which it should not have, unless it found
+        no Redis when it began: then whoever started it starts another."""
+        status = self.process.status
+        if self._busy or status is None:
+            return
+        was_starting = not self.is_up or self.role == "scheduler"
+        if not (was_starting and status == Exit.NO_REDIS):
             self._fates.problems.append(f"{self.name} ended by itself:\n{self.last_words}")
-            self.start()
+        self.start()
 
     def close(self) -> None:
         if self._process is not None:
@@ -162,7 +169,7 @@ class Member:
         process.send_signal(signal.SIGTERM)
         if hurry_s is not None:
             await asyncio.sleep(hurry_s)
-            if process.is_running:
+            if process.status is None:
                 process.send_signal(signal.SIGTERM)
         status = await process.wait(_LONGEST_S)
         # One that was only starting has no handler of signals yet.

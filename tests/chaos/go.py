@@ -51,8 +51,8 @@ class GoWorker:
         return self._log.read_text(errors="replace")
 
     @property
-    def is_running(self) -> bool:
-        return self._process.poll() is None
+    def status(self) -> int | None:
+        return self._process.poll()
 
     def send_signal(self, number: int) -> None:
         if number == signal.SIGTERM:  # which asynq's server leaves to its program
@@ -85,7 +85,7 @@ class GoWorker:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            return  # it is gone, which `is_running` tells
+            return  # it is gone, which `status` tells
 
     def _read(self) -> None:
         assert self._process.stdout is not None

@@ -42,7 +42,7 @@ class Process(Protocol):
     def log(self) -> str: ...
 
     @property
-    def is_running(self) -> bool: ...
+    def status(self) -> int | None: ...
 
     def send_signal(self, number: int) -> None: ...
 
@@ -69,16 +69,17 @@ class Child:
         return self._log.read_text(errors="replace")
 
     @property
-    def is_running(self) -> bool:
-        return self._process.exitcode is None
+    def status(self) -> int | None:
+        """None while it runs."""
+        return self._process.exitcode
 
     def send_signal(self, number: int) -> None:
-        if self.is_running:
+        if self.status is None:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
         """SIGKILL."""
-        if self.is_running:
+        if self.status is None:
             os.kill(self.pid, signal.SIGKILL)
         self._process.join()
         forget_process(self.pid)
@@ -87,12 +88,12 @@ class Child:
         """The exit status; None if it is still there after so long."""
         loop = asyncio.get_running_loop()
         until = loop.time() + longest_s
-        while self.is_running:
+        while self.status is None:
             if loop.time() > until:
                 return None
             await asyncio.sleep(0.01)
         forget_process(self.pid)
-        return self._process.exitcode
+        return self.status
 
 
 def _become(command: list[str], environment: dict[str, str], log: Path) -> None:

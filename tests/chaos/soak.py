@@ -150,7 +150,7 @@ class Soak:
         self._look()
         begun = time.monotonic()
         self._producer = self._child("producer", "call", "chaos.soak:produce")
-        while self._producer.is_running or standing_of(self._server, _QUEUE):
+        while self._is_producing() or standing_of(self._server, _QUEUE):
             assert time.monotonic() < begun + _LONGEST_S, self.samples[-1]
             self._look()
             await asyncio.sleep(_SAMPLE_EVERY_S)
@@ -163,6 +163,9 @@ class Soak:
         for child in [*self._workers, *([self._producer] if self._producer else [])]:
             child.kill()
 
+    def _is_producing(self) -> bool:
+        return self._producer is not None and self._producer.status is None
+
     def _is_up(self, n: int) -> bool:
         return count(self._directory, f"worker{n}", "up") > 0
 
@@ -173,7 +176,9 @@ class Soak:
         sample = Sample(
             int(say(self._server, "GET", f"asynq:{{{_QUEUE}}}:processed") or 0),
             max(_rss_mib(worker.pid) for worker in self._workers),
-            _rss_mib(self._producer.pid) if self._producer and self._producer.is_running else 0.0,
+            _rss_mib(self._producer.pid)
+            if self._producer and self._producer.status is None
+            else 0.0,
             _info(self._server, "clients", "connected_clients") - 1,
             _info(self._server, "memory", "used_memory") / (1 << 20),
             int(say(self._server, "DBSIZE")),
