@@ -8,6 +8,7 @@ Prints one line of JSON, as contestants do.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import socket
 import time
@@ -38,6 +39,19 @@ def ping(url: str, count: int, interval_ms: float) -> None:
             connection.sendall(b"*1\r\n$4\r\nPING\r\n")
             connection.recv(64)
             taken.append(time.perf_counter_ns() - start)
+    protocol.answer(latencies_ns=taken)
+
+
+async def ping_awaited(url: str, count: int, interval_ms: float) -> None:
+    """The same by redis-py, from an event loop."""
+    taken: list[int] = []
+    redis: Any = Redis.from_url(url)
+    for _ in range(count):
+        await asyncio.sleep(interval_ms / 1000)
+        start = time.perf_counter_ns()
+        await redis.ping()
+        taken.append(time.perf_counter_ns() - start)
+    await redis.aclose()
     protocol.answer(latencies_ns=taken)
 
 
@@ -80,9 +94,11 @@ def main() -> None:
     parser.add_argument("--interval-ms", type=float, default=20)
     parser.add_argument("--concurrency", type=int, default=100)
     parser.add_argument("--calls", type=Path)
-    parser.add_argument("--client", choices=("redis-py", "asyncq"), default="redis-py")
+    parser.add_argument("--client", choices=("socket", "redis-py", "asyncq"), default="redis-py")
     given = parser.parse_args()
     match given.what:
+        case "ping" if given.client == "redis-py":
+            uvloop.run(ping_awaited(given.redis, given.count, given.interval_ms))
         case "ping":
             ping(given.redis, given.count, given.interval_ms)
         case "evalsha":

@@ -52,12 +52,14 @@ class Ceiling:
         answer = bare("evalsha", redis=self._place.server.url, calls=calls, client=client)
         return {"rate": answer["count"] / answer["seconds"], "tasks": answer["count"]}
 
-    def ping(self) -> Figures:
+    def ping(self, client: str) -> Figures:
         """Single round trips, long apart."""
         sizes = self._place.sizes
         url = self._place.server.url
         return summary(
-            bare("ping", redis=url, count=sizes.latencies, interval_ms=APART_MS)["latencies_ns"]
+            bare("ping", redis=url, count=sizes.latencies, interval_ms=APART_MS, client=client)[
+                "latencies_ns"
+            ]
         )
 
     def coroutines(self) -> Figures:

@@ -20,7 +20,10 @@ FROM_GO = "asyncq, tasks from Go"
 GO_AS_IT_COMES = "asynq_go, looking every 1 s"
 """Its default. What it is measured with wakes soonest, and asks Redis a thousand times a second."""
 CEILING = "ceiling: the same calls, replayed"
-BARE_PING = "bare PING"
+BARE_PING = {
+    "socket": "bare PING, blocking socket",
+    "redis-py": "bare PING, redis-py, awaited",
+}
 BARE_COROUTINES = "the coroutines alone"
 BARE_EVALSHA = {client: f"bare EVALSHA, {client}" for client in ("redis-py", "asyncq")}
 
@@ -154,7 +157,8 @@ class Measures:
             name: partial(pick_up, self._place, one) for name, one in self._all.items()
         }
         if self._ceiling:
-            entrants[BARE_PING] = self._ceiling.ping
+            for client, name in BARE_PING.items():
+                entrants[name] = partial(self._ceiling.ping, client)
             if GO in self._all:
                 asyncq, go = self._all[ASYNCQ], self._all[GO]
                 entrants[FROM_GO] = partial(pick_up, self._place, asyncq, go)

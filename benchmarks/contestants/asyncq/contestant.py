@@ -15,7 +15,7 @@ from asyncq import Client, ServeMux, Task
 from benchmarks.contestants import protocol
 from benchmarks.contestants.protocol import PAYLOAD, Arguments, Workloads
 
-BULK = 1000  # tasks per call of `enqueue_many`
+BULK = 10_000  # tasks per call of `enqueue_many`
 
 mux = ServeMux()
 workloads = Workloads.from_environment()
