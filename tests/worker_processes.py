@@ -137,9 +137,9 @@ class Worker:
     def send_signal(self, number: int) -> None:
         os.kill(self._process.pid, number)  # asyncio's `send_signal` may lose the exit status
 
-    async def says(self, words: str) -> None:
+    async def says(self, words: str, *, longest_s: float = 120) -> None:
         """Return when the log has these words."""
-        await until(lambda: words in self.log, lambda: self.log)
+        await until(lambda: words in self.log, lambda: self.log, longest_s=longest_s)
 
     async def wait(self) -> int:
         """The exit status."""
