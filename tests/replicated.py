@@ -7,7 +7,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from redis_servers import RedisServer
-from redis_topologies import RedisCluster, _bus_port, _cluster_node, redis_cluster, say, wait_until
+from redis_topologies import (
+    RedisCluster,
+    _bus_port,
+    _cluster_node,
+    _complete,
+    redis_cluster,
+    say,
+    wait_until,
+)
 
 from asyncq._broker import keys
 
@@ -57,6 +65,7 @@ def cluster_with_a_replica(
         wait_until("they know each other", lambda: name in say(replica, "CLUSTER", "NODES"))
         wait_until("it may follow", lambda: say(replica, "CLUSTER", "REPLICATE", name) == "OK")
         wait_until("it follows", lambda: followers(first) == 1)
+        wait_until("it knows whose slots are whose", lambda: _complete(replica))
         yield cluster, replica
 
 
