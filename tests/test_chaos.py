@@ -113,6 +113,11 @@ def test_late_end_of_an_attempt_whose_lease_was_lost() -> None:
     assert days.add("done", pid=9, number=1).account().repeated == {"lease lost": 1}
 
 
+def test_attempt_that_a_worker_held_while_it_stood_still() -> None:
+    days = enqueued().add("start", pid=9, number=1).add("done", pid=9, number=1)
+    assert days.add("start").add("done").account().repeated == {"lease lost": 1}
+
+
 def test_enqueue_that_was_sent_again_after_its_task_was_done() -> None:
     days = Days().add("sent").add("doubt").add("start").add("done").add("start").add("done")
     assert days.add("acked").account().repeated == {"enqueued again after it was done": 1}

@@ -4,6 +4,7 @@ python -m nox -s chaos                      # 20 seeds, minutes
 python -m nox -s chaos -- --seeds 1..200
 python -m nox -s chaos -- --seed 17         # one of them again
 python -m nox -s chaos -- --long            # seeds of a minute each, for two hours
+python -m nox -s chaos -- --measure soak    # or recovery, or failover
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import asyncio
 import itertools
 import json
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -33,6 +35,10 @@ _NO_GO = "mixed"
 def main() -> int:
     """The exit status: 0 if nothing was lost or stuck, or repeated for an unknown reason."""
     asked = _arguments()
+    if asked.measure is not None:
+        return subprocess.run(
+            [sys.executable, "-m", f"chaos.{asked.measure}"], check=False
+        ).returncode
     seeds = _seeds(asked)
     results = asyncio.run(_campaign(seeds, asked, _without_go()))
     print_summary(results)
@@ -48,6 +54,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, help="how many seeds run at a time")
     parser.add_argument(
         "--only", choices=["single", "mixed", "sentinel", "cluster"], help="one kind of Redis"
+    )
+    parser.add_argument(
+        "--measure", choices=["recovery", "failover", "soak"], help="take figures instead"
     )
     return parser.parse_args()
 

@@ -142,6 +142,8 @@ def why(first: Attempt, second: Attempt, story: Story, world: World) -> str | No
         if was_over:
             return "outcome not written in time"
         return "worker killed" if first.pid in world.killed else "lease lost"
+    if second.number < first.number and not world.forgets:
+        return "lease lost"  # by a worker that had it, but stood still before it began
     if was_over and story.in_doubt:
         return "enqueued again after it was done"
     if not was_over and first.pid in world.ended:
