@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,7 +23,7 @@ from counting import Gate, Meter, allocated, counted_calls
 from redis_servers import RedisServer
 from waiting import soon, until
 
-from asyncq import Client, Server, ServerConfig, Task
+from asyncq import Client, Server, ServerConfig, Statistics, Task
 from asyncq._broker.broker import Broker, Fetched
 from asyncq._broker.message import Leased
 from asyncq._broker.outcome import Done
@@ -31,6 +31,7 @@ from asyncq._clock import Clock
 from asyncq._worker import processor
 from asyncq._worker.timing import Timing
 from asyncq.server import _Parts
+from asyncq.statistics import CALLS
 
 TASKS = 1000
 STORED = 1200  # by the fixture `producer`
@@ -49,6 +50,7 @@ BOUNDS: Mapping[str, Mapping[str, float]] = {
     "Python, enqueue, 100 at a time": {"calls": 94},
     "Python, enqueue, one by one": {"calls": 185},
     "Python, drain": {"calls": 75},
+    "Python, drain with statistics": {"calls": 85},
     # Blocks of memory: of one task, and of 10 000 that were enqueued and ran.
     "memory": {"of a running task": 30, "of a TaskInfo": 7, "kept after 10 000": 2000},
     # Of a server with one queue and nothing to do.
@@ -60,6 +62,15 @@ NEVER = 100_000.0
 ONLY_TASKS = Timing(lease=10_000, heartbeat=NEVER, recover=NEVER, sweep=NEVER, orphan=NEVER)
 """No part of a server but fetching, running and settling says anything after its first step."""
 
+CONFIG: Mapping[str, Any] = MappingProxyType(
+    {
+        "queues": {QUEUE: 1},
+        "concurrency": SLOTS,
+        "delayed_task_check_interval": NEVER,
+        "janitor_interval": NEVER,
+        "task_check_interval": NEVER,
+    }
+)
 FIRST_STEPS = {"forward", "list_expired", "list_orphans", "reclaim_sets", "write_server_state"}
 
 Check = Callable[..., None]
@@ -127,14 +138,7 @@ async def serving(
     url: str, gate: Gate, meter: Meter, *, timing: Timing = ONLY_TASKS, **config: Any
 ) -> AsyncGenerator[Server]:
     """A server of which nothing is heard but what its tasks take."""
-    options: dict[str, Any] = {
-        "queues": {QUEUE: 1},
-        "concurrency": SLOTS,
-        "delayed_task_check_interval": NEVER,
-        "janitor_interval": NEVER,
-        "task_check_interval": NEVER,
-    }
-    server = Server(url, gate, ServerConfig(**options | config), _timing=timing)
+    server = Server(url, gate, ServerConfig(**CONFIG | config), _timing=timing)
     meter.listen(server._connection)
     async with server:
         try:
@@ -312,6 +316,21 @@ async def test_python_calls_of_a_drain(
             gate.open()
             await all_ended(server, gate, STORED)
     check("Python, drain", calls=counted.total() / STORED)
+
+
+async def test_python_calls_of_a_drain_with_statistics(
+    own_redis: RedisServer, producer: Client, check: Check
+) -> None:
+    gate, statistics = Gate(SLOTS), Statistics()
+    config = ServerConfig(**CONFIG, statistics=statistics)
+    async with Server(own_redis.url, gate, config, _timing=ONLY_TASKS) as server:
+        await soon(gate.full.wait())
+        # The first steps of the other parts: each is a round trip.
+        await until(lambda: len(statistics.snapshot()[CALLS.name]) > len(FIRST_STEPS))
+        with counted_calls() as counted:
+            gate.open()
+            await all_ended(server, gate, STORED)
+    check("Python, drain with statistics", calls=counted.total() / STORED)
 
 
 # ---- what memory it takes ----
