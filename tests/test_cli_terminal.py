@@ -44,8 +44,9 @@ async def see(*args: str, cwd: Path, size: tuple[int, int] = (80, 24)) -> Termin
 # Widths
 
 
-@pytest.mark.parametrize("width", [60, 80, 140])
-@pytest.mark.parametrize("state", ["pending", "retry", "archived"])
+@pytest.mark.parametrize(
+    ("state", "width"), [("archived", 60), ("pending", 80), ("retry", 80), ("retry", 140)]
+)
 async def test_tasks_fit_the_terminal_and_ids_stay_whole(
     filled: str, redis_url: str, tmp_path: Path, state: str, width: int
 ) -> None:
@@ -56,7 +57,7 @@ async def test_tasks_fit_the_terminal_and_ids_stay_whole(
     assert max(map(cell_len, terminal.lines)) <= width
     titles, row, *notes = terminal.lines
     assert row.startswith(f"{state[0]}{ID[1:]}  ")
-    assert ("Payload" in titles) == (width == 140 or (width == 80 and state == "pending"))
+    assert ("Payload" in titles) == (width == 140 or state == "pending")
     assert len(notes) == int("Payload" not in titles)
 
 
@@ -189,7 +190,7 @@ async def test_following_is_left_by_ctrl_c(filled: str, redis_url: str, tmp_path
     def run() -> None:
         arguments = ("-q", filled, "-s", "pending", "--redis", redis_url)
         with Terminal("task", "ls", "--follow", *arguments, cwd=tmp_path) as terminal:
-            terminal.wait_for("Ctrl-C ends it")
+            terminal.wait_for("waiting for pending tasks")
             terminal.type("\x03")
             assert terminal.exit_status() == 0, terminal.text
             assert "Traceback" not in terminal.text

@@ -81,7 +81,7 @@ async def _act(
 
 def _done(desk: Desk, task: TaskInfo, what: str) -> dict[str, Any]:
     if not desk.out.json:
-        desk.out.line(f"task {task.id} of queue {task.queue!r} {what}")
+        desk.out.prose(f"task {task.id} of queue {task.queue!r} {what}")
     return {"queue": task.queue}
 
 
@@ -107,7 +107,7 @@ async def cancel_tasks(desk: Desk, ids: Sequence[str], *, archive: bool, wait: f
         seen = task_id in queues
         if not desk.out.json:
             doubt = "" if seen else " (no live server says that it runs it)"
-            desk.out.line(f"asked whoever runs task {task_id} to cancel it{doubt}")
+            desk.out.prose(f"asked whoever runs task {task_id} to cancel it{doubt}")
         return {"queue": queues.get(task_id), "requested": True, "seen": seen}
 
     return _report(desk, *await desk.one_by_one(ids, cancel))

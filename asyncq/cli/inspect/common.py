@@ -73,11 +73,17 @@ class Common:
         raise typer.Exit(status)
 
 
-def operator_command(function: Callable[Concatenate[Common, ...], None]) -> Callable[..., None]:
-    """A command of typer with the flags of `function` and the shared ones, which it gets as its
-    first argument."""
+def operator_command(
+    function: Callable[Concatenate[Common, ...], None], *, json: bool = True
+) -> Callable[..., None]:
+    """A command of typer with the flags of `function` and the shared ones (`--json` only with
+    `json`), which it gets as its first argument."""
     own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-    shared = list(inspect.signature(_common, eval_str=True).parameters.values())
+    shared = [
+        parameter
+        for parameter in inspect.signature(_common, eval_str=True).parameters.values()
+        if json or parameter.name != "json"
+    ]
 
     @functools.wraps(function)
     def command(**given: Any) -> None:

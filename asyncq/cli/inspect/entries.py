@@ -19,12 +19,12 @@ from .text import ago, due, moment, one_line
 
 _COLUMNS = (
     Column("Entry ID"),
-    Column("Name", gives=4, least=6, spare=2),
+    Column("Name", gives=4, least=6, spare=4),
     Column("Spec", gives=5, least=9),
     Column("Type", gives=3, least=10),
     Column("Next"),
-    Column("Prev"),
-    Column("Options", gives=2, least=10, spare=3),
+    Column("Prev", spare=3),
+    Column("Options", gives=2, least=10, spare=2),
     Column("Payload", gives=1, least=10, spare=1),
 )
 

@@ -56,7 +56,7 @@ async def _count(desk: Desk, listing: Listing) -> int:
 
 def _report(desk: Desk, listing: Listing, what: str, count: int, dry_run: bool) -> None:
     if not desk.out.json:
-        desk.out.line(f"{listing}: {count:,} {what}")
+        desk.out.prose(f"{listing}: {count:,} {what}")
         return
     desk.out.record({
         "queue": listing.queue,

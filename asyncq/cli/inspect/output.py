@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -43,6 +45,14 @@ class Output:
         else:
             print(safe(text))
 
+    def prose(self, text: str) -> None:
+        """A sentence: on a terminal it is broken between words."""
+        if self.is_terminal and not self.cut:
+            text = _wrapped(safe(text), self.console.width)
+            self.console.print(text, soft_wrap=True)
+        else:
+            self.line(text)
+
     def raw(self, data: bytes) -> None:
         """Bytes as they are."""
         sys.stdout.flush()
@@ -59,7 +69,7 @@ class Output:
     def note(self, text: str) -> None:
         """A remark for people; none for a pipe."""
         if self.is_terminal:
-            self._print(safe(text), "dim")
+            self._print(_wrapped(safe(text), self.console.width), "dim")
 
     def pairs(self, pairs: Iterable[tuple[str, Cell | Sequence[str]]]) -> None:
         """Names and values. A sequence stands on lines of its own below the name."""
@@ -128,7 +138,21 @@ class Output:
     def problem(self, text: str) -> None:
         """Why something was not done."""
         sys.stdout.flush()
-        print(f"error: {safe(text)}", file=sys.stderr)
+        text = f"error: {safe(text)}"
+        if sys.stderr.isatty():
+            text = _wrapped(text, shutil.get_terminal_size().columns)
+        print(text, file=sys.stderr)
+
+
+def _wrapped(text: str, width: int) -> str:
+    """Lines of whole words, as far as there is room; ids stay in one piece."""
+    return textwrap.fill(
+        text,
+        max(20, width),
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 class JsonArray:

@@ -161,7 +161,7 @@ def print_overview(out: Output, found: Overview, rates: Mapping[str, float] | No
     out.line()
     out.heading("Redis")
     for redis in found.redis:
-        out.line(redis_line(redis))
+        out.prose(redis_line(redis))
     if not found.redis:
         out.line("it does not let this user see INFO")
 

@@ -143,7 +143,7 @@ def _print_queue(desk: Desk, info: QueueInfo, notes: Sequence[Note]) -> None:
         out.line()
         out.heading("What to know")
         for note in notes:
-            out.line(f"- {note.text}")
+            out.prose(f"- {note.text}")
 
 
 async def show_history(desk: Desk, queues: Sequence[str], days: int) -> int:
@@ -211,7 +211,7 @@ async def remove_queues(desk: Desk, queues: Sequence[str], *, force: bool, yes: 
 
 def _changed(desk: Desk, queue: str, what: str, changed: bool) -> dict[str, Any]:
     if not desk.out.json:
-        desk.out.line(f"queue {queue!r} {what}")
+        desk.out.prose(f"queue {queue!r} {what}")
     return {"changed": changed}
 
 

@@ -36,4 +36,4 @@ async def enqueue_task(
     if info.state is TaskState.SCHEDULED:
         state += f", due {due(info.next_process_at, datetime.now(UTC))}"
     new = "" if info.queue in known else " (a new queue)"
-    desk.out.line(f"task {info.id} is in queue {info.queue!r}{new}: {state}")
+    desk.out.prose(f"task {info.id} is in queue {info.queue!r}{new}: {state}")

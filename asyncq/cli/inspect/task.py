@@ -75,8 +75,7 @@ def ls(
     Pending: next to run first; active: longest active first; scheduled and retry: soonest first;
     archived: oldest first; completed: soonest to expire first; aggregating: oldest first.
     """
-    from .following import follow_tasks  # noqa: PLC0415 - `asyncq --help` does without
-    from .listing import Listing, list_tasks  # noqa: PLC0415
+    from .listing import Listing, list_tasks  # noqa: PLC0415 - `asyncq --help` does without
 
     if follow and (all or page != 1):
         raise CommandError("--follow shows what comes; --all and --page show what is there")
@@ -84,6 +83,8 @@ def ls(
         queue, state_name(state), group, type, payload_contains, error_contains
     )
     if follow:
+        from .following import follow_tasks  # noqa: PLC0415
+
         common.run(follow_tasks, listing, every)
     else:
         common.run(list_tasks, listing, page, None if all else size)
