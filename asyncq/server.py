@@ -353,11 +353,14 @@ class Server:
             task.cancel()
 
     async def _sign_off(self, parts: _Parts) -> None:
-        try:
-            await parts.forwarder.resign()
-            await parts.heartbeat.clear()
-        except RedisError as error:
-            _log.warning("the server stays listed for a few seconds: %s", error)
+        for leave, otherwise in (
+            (parts.forwarder.resign, "its delayed tasks are left to others in a few seconds"),
+            (parts.heartbeat.clear, "the server stays listed for a few seconds"),
+        ):
+            try:
+                await leave()
+            except RedisError as error:
+                _log.warning("%s: %s", otherwise, error)
 
     def _set_log_level(self) -> None:
         if self._config.log_level is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 from redis_servers import RedisServer
 from serving import Sleeper, Working, fast
 from waiting import soon, until
@@ -16,6 +17,7 @@ from waiting import soon, until
 from asyncq import (
     Client,
     RedisNotConfiguredError,
+    RedisReplyError,
     RedisUnavailableError,
     Server,
     ServerConfig,
@@ -364,3 +366,20 @@ def test_it_says_what_it_is(redis_url: str, queue: str) -> None:
     assert server.handler is passing
     assert server.patterns == []
     assert server.abandoned_threads() == []
+
+
+async def test_server_leaves_the_lists_although_it_cannot_hand_over(
+    redis_url: str, queue: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = make_server(redis_url, queue)
+    await server.start()
+    assert server._parts is not None
+    entry = server._parts.heartbeat._presence._server
+    assert await redis.zscore("asynq:servers", entry)
+
+    async def refused() -> None:
+        raise RedisReplyError("NOPERM")
+
+    monkeypatch.setattr(server._parts.forwarder, "resign", refused)
+    await server.shutdown()
+    assert await redis.zscore("asynq:servers", entry) is None
