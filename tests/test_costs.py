@@ -138,7 +138,7 @@ async def serving(
     url: str, gate: Gate, meter: Meter, *, timing: Timing = ONLY_TASKS, **config: Any
 ) -> AsyncGenerator[Server]:
     """A server of which nothing is heard but what its tasks take."""
-    server = Server(url, gate, ServerConfig(**CONFIG | config), _timing=timing)
+    server = Server(url, gate, ServerConfig(**{**CONFIG, **config}), _timing=timing)
     meter.listen(server._connection)
     async with server:
         try:
