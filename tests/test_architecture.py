@@ -66,14 +66,15 @@ MAY_IMPORT = LEAVES | {
     "sync": f"{ANY_LEAF} client",
     "doctor": f"{ANY_LEAF} _broker client",
     "asyncq": PUBLIC,
-    "cli": f"{PUBLIC} doctor duration_text option_text metrics",
+    "cli": f"{PUBLIC} doctor duration_text option_text metrics dash",
+    "dash": PUBLIC,
     "web": PUBLIC,
     "metrics": PUBLIC,
     "otel": PUBLIC,
     "testing": PUBLIC,
     "__main__": "cli",
 }
-USERS = {"cli", "web", "metrics", "otel", "testing"}
+USERS = {"cli", "dash", "web", "metrics", "otel", "testing"}
 
 ALONE = {
     "devredis.keeper": "it is run as a script, without the rest of asyncq",

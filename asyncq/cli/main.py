@@ -16,6 +16,7 @@ import typer
 
 from asyncq import __version__
 
+from .dash import dash
 from .demo import demo
 from .doctor import doctor
 from .failure import CommandError
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.command(short_help="Run the tasks of a program.")(worker)
 app.command(short_help="Enqueue tasks when they are due.")(scheduler)
 app.command(short_help="Check a Redis, and repair it.")(doctor)
+app.command(short_help="Watch and steer it, live.")(dash)
 app.command(short_help="Show the queues to Prometheus.")(metrics)
 add_commands(app)
 app.command(short_help="See it work, in about ten seconds.")(demo)

@@ -1,0 +1,112 @@
+"""Looks at Redis for what a request asks."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from asyncq import Inspector, QueueInfo, QueueNotFoundError, TaskInfo, TaskNotFoundError
+
+from .keys import Place
+from .snapshot import Part, Request, Scan, Snapshot
+
+_QUEUES_AT_ONCE = 8
+_LOOKS = 2000
+"""How many tasks one answer may have looked at: what was found so far is shown in between."""
+_STEP = 200
+
+
+class Reader:
+    """Reads through an inspector, which it does not close."""
+
+    def __init__(self, inspector: Inspector) -> None:
+        self._inspector = inspector
+
+    async def read(self, request: Request) -> Snapshot:
+        """Raises `AsyncqError`: Redis is away or refuses, the queue is gone."""
+        look = self._inspector
+        found = Snapshot(at=datetime.now(UTC), task=await self._task(request.task))
+        match request.place:
+            case Place.QUEUES:
+                return replace(found, queues=await self._queues())
+            case Place.TASKS:
+                return await self._tasks(request, found)
+            case Place.GROUPS:
+                info = await look.queue_info(request.queue)
+                return replace(found, queue=info, groups=tuple(await look.groups(request.queue)))
+            case Place.SERVERS | Place.WORKERS:
+                return replace(found, servers=tuple(await look.servers()))
+            case Place.SCHEDULERS:
+                return replace(found, entries=tuple(await look.scheduler_entries()))
+            case Place.EVENTS:
+                return replace(
+                    found,
+                    entries=tuple(await look.scheduler_entries()),
+                    events=tuple(
+                        await look.enqueue_events(request.entry, request.page, request.size)
+                    ),
+                )
+            case _:
+                return replace(found, redis=tuple(await look.redis_info()))
+
+    async def _queues(self) -> tuple[QueueInfo, ...]:
+        # No program can make or name a queue without a name, but people can write anything there.
+        names = [name for name in await self._inspector.queues() if name.strip()]
+        found: list[QueueInfo | None] = []
+        for n in range(0, len(names), _QUEUES_AT_ONCE):
+            found += await asyncio.gather(*map(self._queue, names[n : n + _QUEUES_AT_ONCE]))
+        return tuple(info for info in found if info is not None)
+
+    async def _queue(self, name: str) -> QueueInfo | None:
+        try:
+            return await self._inspector.queue_info(name)
+        except QueueNotFoundError:
+            return None  # deleted since it was listed
+
+    async def _tasks(self, request: Request, found: Snapshot) -> Snapshot:
+        info = await self._inspector.queue_info(request.queue)
+        if request.scan is not None:
+            return replace(found, queue=info, part=await self._scan(request, request.scan))
+        if request.counts_only:
+            return replace(found, queue=info)
+        tasks = await self._inspector.list_tasks(
+            request.queue,
+            request.state,
+            request.page,
+            request.size,
+            group=request.group or None,
+        )
+        return replace(found, queue=info, tasks=tuple(tasks))
+
+    async def _scan(self, request: Request, scan: Scan) -> Part:
+        """As many matches as are wanted, and not one more: the next page begins after them."""
+        found: list[TaskInfo] = []
+        cursor, looked, budget = scan.start, 0, _STEP
+        while looked < _LOOKS and len(found) < scan.wanted:
+            page = await self._inspector.scan(
+                request.queue,
+                request.state,
+                scan.filter,
+                cursor,
+                budget,
+                group=request.group or None,
+            )
+            left = scan.wanted - len(found)
+            if len(page.tasks) > left:
+                budget = left  # the same again, in steps that cannot bring too many
+                continue
+            looked += budget
+            found += page.tasks
+            cursor, budget = page.cursor, _STEP
+            if cursor is None:
+                break
+        return Part(tasks=tuple(found), looked=looked, cursor=cursor)
+
+    async def _task(self, wanted: tuple[str, str] | None) -> TaskInfo | None:
+        if wanted is None:
+            return None
+        try:
+            return await self._inspector.task_info(*wanted)
+        except TaskNotFoundError:
+            return None
