@@ -262,6 +262,19 @@ async def test_redis_away_is_said_until_it_is_back(server: RedisServer) -> None:
         await screen.shows("p1")
 
 
+async def test_queue_that_is_deleted_while_it_is_shown_is_said_to_be_gone(
+    server: RedisServer,
+) -> None:
+    await fill(server)
+    async with dashboard(server) as screen, Inspector(server.url) as inspector:
+        await at_retry(screen)
+        await inspector.delete_queue("default", force=True)
+        await screen.shows("! not read for", "queue 'default' does not exist")
+        await screen.press("q")
+        await screen.shows("Queues: 1")
+        await screen.shows_no("!")
+
+
 async def test_action_that_fails_says_so(server: RedisServer) -> None:
     await fill(server)
     async with dashboard(server) as screen, Inspector(server.url) as inspector:

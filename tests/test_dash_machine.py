@@ -353,7 +353,7 @@ def test_answer_to_an_older_question_is_left_alone() -> None:
     player.press("2")
     player.answer(old)
     assert player.state.is_reading
-    player.happen(Failed(old.number, "cut"))
+    player.happen(Failed(old.number, "cut", True))
     assert player.state.trouble == ""
 
 
@@ -362,7 +362,7 @@ def test_redis_away_is_said_and_what_was_seen_stays_until_it_is_back() -> None:
     player.is_away = True
     for now in (10, 12, 14):
         player.happen(Ticked(now))
-        player.happen(Failed(player.asked[-1].number, "cannot reach Redis"))
+        player.happen(Failed(player.asked[-1].number, "cannot reach Redis", True))
     assert (player.state.trouble, player.state.troubled_since_s) == ("cannot reach Redis", 10)
     assert shown(player) == ["a"]
     player.is_away = False

@@ -272,9 +272,12 @@ def test_redis_away_is_said_with_a_mark_and_for_how_long() -> None:
     player.is_away = True
     for now in (100, 112):
         player.happen(Ticked(now))
-        player.happen(Failed(player.asked[-1].number, "cannot reach Redis at x"))
+        player.happen(Failed(player.asked[-1].number, "cannot reach Redis at x", True))
     assert lines(player)[-2] == " ! Redis away for 12 s: cannot reach Redis at x"
     assert " default          " in screen(player)
+    player.happen(Ticked(114))
+    player.happen(Failed(player.asked[-1].number, "there is no queue 'default'", False))
+    assert lines(player)[-2] == " ! not read for 14 s: there is no queue 'default'"
 
 
 def test_errors_of_actions_have_a_mark() -> None:

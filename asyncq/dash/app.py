@@ -18,7 +18,7 @@ from textual.containers import Vertical
 from textual.widgets import Input, Static, TextArea
 from textual.worker import WorkType
 
-from asyncq import AsyncqError, Inspector
+from asyncq import AsyncqError, Inspector, RedisUnavailableError
 
 from .actor import Actor
 from .keys import Command, command_of, names
@@ -172,7 +172,8 @@ class Dash(App[None], inherit_bindings=False):
             try:
                 snapshot = await self._reader.read(request)
             except AsyncqError as error:
-                self.happen(Failed(request.number, str(error)))
+                is_away = isinstance(error, RedisUnavailableError)
+                self.happen(Failed(request.number, str(error), is_away))
             else:
                 self.happen(Arrived(request.number, snapshot))
 

@@ -78,11 +78,17 @@ def take(state: State, event: Arrived) -> Step:
 
 
 def missed(state: State, event: Failed) -> Step:
-    """Redis did not answer. What was seen last stays on the screen."""
+    """There is no answer. What was seen last stays on the screen."""
     if event.number != state.asked:
         return state, ()
-    since = state.troubled_since_s if state.trouble else state.now_s
-    return replace(state, is_reading=False, trouble=event.reason, troubled_since_s=since), ()
+    state = replace(
+        state,
+        is_reading=False,
+        trouble=event.reason,
+        is_away=event.is_away,
+        troubled_since_s=state.troubled_since_s if state.trouble else state.now_s,
+    )
+    return state, ()
 
 
 def _charted(state: State, snapshot: Snapshot) -> Charts:

@@ -269,7 +269,8 @@ def _notice(state: State) -> Text:
     colours = palette(state.dark)
     if state.trouble:
         seconds = max(0.0, state.now_s - state.troubled_since_s)
-        return Text(f" ! Redis away for {seconds:.0f} s: {plain(state.trouble)}", colours.error)
+        what = "Redis away" if state.is_away else "not read"
+        return Text(f" ! {what} for {seconds:.0f} s: {plain(state.trouble)}", colours.error)
     if state.notice is not None:
         mark = "! " if state.notice.is_error else ""
         style = colours.error if state.notice.is_error else colours.good

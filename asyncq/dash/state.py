@@ -203,6 +203,8 @@ class State:
     notice: Notice | None = None
     trouble: str = ""
     """Why the last look at Redis failed; empty if it did not."""
+    is_away: bool = False
+    """It failed because Redis could not be reached."""
     troubled_since_s: float = 0.0
     now_s: float = 0.0
     """Of a clock that never goes back."""
@@ -289,10 +291,11 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A request was not answered."""
+    """A request was not answered: Redis is away, or refuses, or the queue is gone."""
 
     number: int
     reason: str
+    is_away: bool
 
 
 @dataclass(frozen=True, slots=True)
