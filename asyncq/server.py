@@ -340,7 +340,6 @@ class Server:
         await wait_any(None, self._shutdown_asked, self._retiring)
         if not self._shutdown_asked.is_set():
             await processor.until_idle(None, self._shutdown_asked)
-            self._shutdown_asked.set()
 
     async def _end(self, periodic: Sequence[asyncio.Task[None]], until: float) -> None:
         """Let the steps that run end, the user's aggregator included, but only as long as
@@ -374,7 +373,7 @@ class _Parts:
         config, timing, clock = server._config, server._timing, server._clock
         connection, queues = server._connection, config.queues
         kinds = Kinds.of(config)
-        broker = Broker(connection, clock, lease_s=timing.lease, asks_waits=kinds.observed)
+        broker = Broker(connection, clock, lease_s=timing.lease, asks_waits=kinds.asks_waits)
         maintenance = Maintenance(
             connection,
             clock,
