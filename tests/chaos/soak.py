@@ -207,7 +207,7 @@ def summary(samples: Sequence[Sample], tasks: int) -> str:
     for field in fields(Sample):
         values = [getattr(sample, field.name) for sample in columns]
         peak = max(getattr(sample, field.name) for sample in samples)
-        rows.append([_NAMES[field.name], *(f"{value:.5g}" for value in [*values, peak])])
+        rows.append([_NAMES[field.name], *(f"{value:.0f}" for value in [*values, peak])])
     return table(rows)
 
 
