@@ -128,9 +128,12 @@ def _pick_up_limit(run: Results, bare: str) -> float | None:
 
 
 def _costs(run: Results) -> list[Goal]:
-    go = run.median("memory", GO)
+    ours, go = (
+        None if (found := run.median("memory", name)) is None else float(round(found))
+        for name in (ASYNCQ, GO)
+    )
     return [
-        _at_most("Redis memory per pending task", run.median("memory", ASYNCQ), go, "bytes", "Go"),
+        _at_most("Redis memory per pending task, whole bytes", ours, go, "bytes", "Go"),
         _at_most("idle worker, calls sent per second", run.median("idle", ASYNCQ), 2, "calls/s"),
     ]
 
