@@ -243,8 +243,8 @@ def as_handler(handler: object) -> Handler:
 
 
 def _wrap(middleware: Middleware, call_next: Handler) -> Handler:
-    async def handle(task: Task) -> object:
-        return await middleware(task, call_next)
+    def handle(task: Task) -> Awaitable[object]:
+        return middleware(task, call_next)  # a coroutine, without another one around it
 
     return handle
 

@@ -30,6 +30,7 @@ except ImportError as _missing:
     ) from _missing
 from opentelemetry.context import Context
 from opentelemetry.trace import (
+    INVALID_SPAN_CONTEXT,
     Link,
     NonRecordingSpan,
     Span,
@@ -201,10 +202,10 @@ def tracing_middleware(
     async def trace_attempt(task: Task, call_next: Handler) -> object:
         header = task.headers.get(_TRACEPARENT)
         if same_trace and header is not None and header[_LAST_FLAG:] in _NOT_SAMPLED:
-            _make_current(_NotSampled(task.headers))
+            _make_current(_NOT_RECORDED)
             return await call_next(task)
         span = _consumer_span(tracer, task, same_trace=same_trace)
-        _make_current(span)
+        _make_current(trace.set_span_in_context(span))
         try:
             return await call_next(task)
         except BaseException as error:
@@ -218,23 +219,30 @@ def tracing_middleware(
 
 
 class _NotSampled(NonRecordingSpan):
-    """Stands for a span that nobody records, so that what is enqueued under it is not either.
+    """Stands for the spans of all attempts that nobody records, so that what is done under them is
+    not recorded either.
 
-    Most tasks never ask for its context: it is read from their headers when they do.
+    Most attempts never ask for its context: it is read from the task's headers when they do.
     """
 
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        self._headers = headers
+    def __init__(self) -> None:
+        pass  # it has no context of its own
 
     def get_span_context(self) -> SpanContext:
-        made = trace.get_current_span(_PROPAGATOR.extract(self._headers, Context()))
+        attempt = _attempt()
+        if attempt is None:
+            return INVALID_SPAN_CONTEXT
+        made = trace.get_current_span(_PROPAGATOR.extract(attempt.headers, Context()))
         return made.get_span_context()
 
 
-def _make_current(span: Span) -> None:
+_NOT_RECORDED = trace.set_span_in_context(_NotSampled(), Context())
+
+
+def _make_current(context: Context) -> None:
     # Never detached: an attempt has a context of its own, which ends with it, and what is said
     # about its failure is said after the middleware has returned.
-    contexts.attach(trace.set_span_in_context(span))
+    contexts.attach(context)
 
 
 def _consumer_span(tracer: trace.Tracer, task: Task, *, same_trace: bool) -> Span:

@@ -70,7 +70,7 @@ PICKUP = Family(
     "asyncq_worker_pickup_latency_seconds",
     "histogram",
     "How long tasks were pending when a worker took them, by Redis's clock; of a delayed or retried"
-    " task, since it was due and moved.",
+    " task, since it was due and moved. A sample: of each fetch up to ten tasks.",
     ("queue", "type"),
     _WAITED,
 )

@@ -50,7 +50,7 @@ BOUNDS: Mapping[str, Mapping[str, float]] = {
     "Python, enqueue, 100 at a time": {"calls": 94},
     "Python, enqueue, one by one": {"calls": 185},
     "Python, drain": {"calls": 75},
-    "Python, drain with statistics": {"calls": 85},
+    "Python, drain with statistics": {"calls": 80},
     # Blocks of memory: of one task, and of 10 000 that were enqueued and ran.
     "memory": {"of a running task": 30, "of a TaskInfo": 7, "kept after 10 000": 2000},
     # Of a server with one queue and nothing to do.

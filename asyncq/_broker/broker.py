@@ -53,8 +53,8 @@ class Fetched:
     """Entries that could not be run and were removed: id and why."""
     left: int
     """How many are still pending."""
-    waited_us: Sequence[int] = ()
-    """How long each task had been pending, -1 where nobody knows; only if the broker asks."""
+    waited: Sequence[tuple[int, int]] = ()
+    """Of some of the tasks, if the broker asks: the index, and for how many us it was pending."""
 
 
 class Broker(Producer):
@@ -66,11 +66,11 @@ class Broker(Producer):
         clock: Clock,
         *,
         lease_s: int = LEASE_S,
-        asks_waits: bool = False,
+        asks_waits: int = 0,
     ) -> None:
         super().__init__(connection, clock)
         self.lease_s = lease_s
-        self._asks: Sequence[Arg] = (1,) if asks_waits else ()
+        self._asks: Sequence[Arg] = (asks_waits,) if asks_waits else ()
 
     async def dequeue(
         self, asks: Sequence[tuple[str, int]], claim: str, *, again: int = 0
@@ -207,7 +207,7 @@ def answered(answer: Reply) -> bool | RedisError:
 
 
 def _fetched(queue: str, reply: Reply, claim: str, lease_until: float) -> Fetched:
-    paused, taken, dropped, left, *waited = reply
+    paused, taken, dropped, left, *asked = reply
     tasks = [
         leased_from(queue, id_text(task_id), data, claim, lease_until)
         for task_id, data in zip(taken[::2], taken[1::2], strict=True)
@@ -216,7 +216,9 @@ def _fetched(queue: str, reply: Reply, claim: str, lease_until: float) -> Fetche
         (task_id.decode("utf-8", "replace"), why.decode("utf-8", "replace"))
         for task_id, why in zip(dropped[::2], dropped[1::2], strict=True)
     ]
-    return Fetched(queue, bool(paused), tasks, removed, left, *waited)
+    waits = asked[0] if asked else ()
+    waited = tuple((place - 1, us) for place, us in zip(waits[::2], waits[1::2], strict=True))
+    return Fetched(queue, bool(paused), tasks, removed, left, waited)
 
 
 def _outcome_args(outcome: Outcome) -> Sequence[Arg]:

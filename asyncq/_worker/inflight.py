@@ -45,7 +45,7 @@ class Running:
     began: float
     """When its handler was called, by `time.monotonic()`; only set where statistics are kept."""
     ended: float
-    """When its handler ended, likewise; 0 before that."""
+    """When its handler ended, or was abandoned; likewise."""
 
     def __init__(self, leased: Leased, started: float, deadline: float, expires: float) -> None:
         self.leased = leased

@@ -1,8 +1,8 @@
 """The parts of a server that is given `Statistics`: they do what the plain ones do, and count.
 
 A server without statistics is made of the plain parts and pays nothing. What happens for every
-task happens in two places: two looks at the clock around its handler, and one pass over each batch
-of outcomes.
+task is two looks at the clock, around its handler, and a part of one pass over each batch of
+outcomes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,12 +29,12 @@ from .._broker.outcome import (
 )
 from ..config import ServerConfig
 from ..errors import LeaseExpiredError, RedisError, RedisUnavailableError
-from ..statistics import DURATION, PICKUP, Statistics
+from ..statistics import DURATION, OfType, Statistics
 from .fetcher import Fetcher, Taken
 from .guard import Guard
 from .inflight import Ending, Running
 from .processor import Processor
-from .runner import Runner
+from .runner import Runner, _task
 from .settler import Settler, _Entry
 
 _LOOK_EVERY_S = 0.25
@@ -56,7 +56,10 @@ _REASONS: Mapping[Ending, str] = {
     Ending.SHUTDOWN: "shutdown",
 }
 _DURATIONS = tuple(DURATION.bounds)
-_WAITED_US = tuple(round(bound * 1e6) for bound in PICKUP.bounds)
+_BRIEF_S = _DURATIONS[0]
+_WAITS_OF_A_FETCH = 10
+"""Of how many of its tasks is asked how long they were pending. Those of one fetch have waited for
+about the same time, and a fetch of a worker that is not behind is no greater."""
 
 
 class _Observed:
@@ -67,11 +70,13 @@ class _Observed:
 class ObservedRunner(_Observed, Runner):
     """Notes when attempts begin and end."""
 
-    async def _run(self, running: Running) -> None:
-        running.ended = 0.0
+    def _call(self, running: Running) -> Awaitable[object]:
         running.began = time.monotonic()
-        await Runner._run(self, running)
+        return self._handler(_task(running.leased.message))
+
+    def _end(self, running: Running, result: object, error: BaseException | None) -> None:
         running.ended = time.monotonic()
+        Runner._end(self, running, result, error)
 
     def _lose(self, running: Running) -> LeaseExpiredError:
         _count(self.statistics, running, _LOST)
@@ -89,62 +94,61 @@ class ObservedSettler(_Observed, Settler):
         return taken
 
     def _count(self, entries: Sequence[_Entry]) -> None:
-        by_queue = self.statistics.by_queue
+        """Almost all of a batch succeeded and are like the one before: each step for one of those
+        is a cost of every task."""
+        kind = queue = ""
+        row = OfType()
         for entry in entries:
             running = entry.running
-            outcome = type(entry.outcome)
-            if outcome is Done and running is not None and running.ending is None:
-                # Almost all, so that every step counts here.
-                message = running.leased.message
-                try:
-                    row = by_queue[message.queue][message.type]
-                except KeyError:
-                    row = self.statistics.of_type(message.queue, message.type)
-                row.succeeded += 1
-                took = running.ended - running.began
-                duration = row.duration
-                duration.counts[bisect_left(_DURATIONS, took)] += 1
-                duration.total += took
-            elif running is not None:
-                _count(self.statistics, running, _WORDS[outcome])
-            else:
-                self.statistics.of_type(entry.outcome.queue, "").outcomes[_WORDS[outcome]] += 1
+            if running is None or type(entry.outcome) is not Done or running.ending is not None:
+                self._count_other(entry)
+                continue
+            message = running.leased.message
+            if message.type != kind or message.queue != queue:
+                kind, queue = message.type, message.queue
+                row = self.statistics.of_type(queue, kind)
+            row.succeeded += 1
+            took = running.ended - running.began
+            duration = row.duration
+            duration.total += took
+            duration.counts[0 if took <= _BRIEF_S else bisect_left(_DURATIONS, took)] += 1
+
+    def _count_other(self, entry: _Entry) -> None:
+        word = _WORDS[type(entry.outcome)]
+        if entry.running is not None:
+            _count(self.statistics, entry.running, word)
+        else:
+            self.statistics.of_type(entry.outcome.queue, "").outcomes[word] += 1
 
 
 def _count(statistics: Statistics, running: Running, word: str) -> None:
+    if not running.begun:
+        return  # given back as it came, or cancelled before its turn: no attempt
     message = running.message
     row = statistics.of_type(message.queue, message.type)
-    if not running.begun:
-        # Given back as it came, or cancelled before its turn: no attempt.
-        return
     if word == "succeeded":
         row.succeeded += 1
     else:
         row.outcomes[word] += 1
-    # One that is abandoned has not ended.
-    row.duration.observe((running.ended or time.monotonic()) - running.began)
+    began = getattr(running, "began", None)
+    if began is not None:  # else its time was up before its handler was called
+        row.duration.observe(running.ended - began)
     if running.ending is not None:
         row.cut_short[_REASONS[running.ending]] += 1
 
 
 class ObservedFetcher(_Observed, Fetcher):
-    """Counts what each fetch brings, and how long it had been pending."""
+    """Counts what each fetch brings, and how long some of it had been pending."""
 
     def _note(self, queue: str, limit: int, answer: Fetched | RedisError) -> Sequence[Taken]:
         if isinstance(answer, Fetched):
             self.statistics.fetched(queue, len(answer.tasks))
-            self._count(queue, answer)
+            for index, waited_us in answer.waited:
+                held = answer.tasks[index]
+                if isinstance(held, Leased):
+                    row = self.statistics.of_type(queue, held.message.type)
+                    row.pickup.observe(waited_us / 1e6)
         return super()._note(queue, limit, answer)
-
-    def _count(self, queue: str, answer: Fetched) -> None:
-        by_type = self.statistics.by_queue.get(queue, {})
-        for held, waited_us in zip(answer.tasks, answer.waited_us, strict=True):
-            if waited_us < 0 or not isinstance(held, Leased):
-                continue
-            kind = held.message.type
-            row = by_type.get(kind) or self.statistics.of_type(queue, kind)
-            row.pickup.counts[bisect_left(_WAITED_US, waited_us)] += 1
-            row.pickup.total += waited_us / 1e6
 
 
 class ObservedGuard(_Observed, Guard):
@@ -164,13 +168,16 @@ class Kinds:
     settler: type[Settler]
     runner: type[Runner]
     guard: type[Guard]
-    observed: bool
+    asks_waits: int
+    """As `Broker` takes it."""
 
     @classmethod
     def of(cls, config: ServerConfig) -> Kinds:
         if config.statistics is None:
-            return cls(Fetcher, Settler, Runner, Guard, observed=False)
-        return cls(ObservedFetcher, ObservedSettler, ObservedRunner, ObservedGuard, observed=True)
+            return cls(Fetcher, Settler, Runner, Guard, 0)
+        return cls(
+            ObservedFetcher, ObservedSettler, ObservedRunner, ObservedGuard, _WAITS_OF_A_FETCH
+        )
 
 
 class _Server(Protocol):

@@ -147,13 +147,16 @@ class Runner:
                 raise asyncio.CancelledError
             if running.deadline <= running.started:
                 raise TaskTimeoutError
-            result = await self._handler(_task(running.message))
+            result = await self._call(running)
         except BaseException as raised:  # noqa: BLE001 - see above
             error = raised
         if running.handled:
             _log.warning("%s: its abandoned handler has ended", running, extra=running.log_fields())
             return
         self._end(running, result, error)
+
+    def _call(self, running: Running) -> Awaitable[object]:
+        return self._handler(_task(running.leased.message))
 
     def _end(self, running: Running, result: object, error: BaseException | None) -> None:
         running.handled = True

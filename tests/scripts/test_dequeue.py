@@ -354,23 +354,33 @@ async def test_a_task_whose_taking_failed_half_way_is_taken_by_the_next(
     assert ids(await fetch(broker, queue, 1, "another")) == ["1"]
 
 
-async def test_how_long_tasks_were_pending_is_told_if_asked_for(
+async def test_how_long_tasks_were_pending_is_told_of_some_if_asked_for(
     redis: Redis, queue: str, connection: Connection, clock: Clock
 ) -> None:
-    broker = Broker(connection, clock, asks_waits=True)
-    await add(broker, queue, "a", "b", "c")
+    broker = Broker(connection, clock, asks_waits=2)
+    await add(broker, queue, "a", "b", "c", "d")
     since_ns = int(await redis.hget(keys.task(queue, "a"), "pending_since") or 0)
     await redis.hset(keys.task(queue, "a"), "pending_since", since_ns - 3 * 10**9)
-    await redis.hdel(keys.task(queue, "b"), "pending_since")
-    fetched = await fetch(broker, queue, 2)
-    assert ids(fetched) == ["a", "b"]
-    waited, unknown = fetched.waited_us
-    assert waited >= 3_000_000
-    assert unknown == -1
-    again = await fetch(broker, queue, 3, again=1)
-    assert ids(again) == ["a", "b", "c"]
-    # What had been taken before is pending no more.
-    assert list(again.waited_us[:2]) == [-1, -1]
-    assert again.waited_us[2] >= 0
-    late = await fetch(broker, queue, 3)
-    assert (ids(late), late.waited_us) == ([], [])
+    fetched = await fetch(broker, queue, 4)
+    assert ids(fetched) == ["a", "b", "c", "d"]
+    first, third = fetched.waited
+    assert (first[0], third[0]) == (0, 2)
+    assert first[1] >= 3_000_000
+    assert third[1] >= 0
+    # What has been taken before is pending no more.
+    again = await fetch(broker, queue, 4, again=1)
+    assert (ids(again), again.waited) == (["a", "b", "c", "d"], ())
+    late = await fetch(broker, queue, 4)
+    assert (ids(late), late.waited) == ([], ())
+
+
+async def test_a_task_that_does_not_say_since_when_it_is_pending_is_left_out(
+    redis: Redis, queue: str, connection: Connection, clock: Clock
+) -> None:
+    broker = Broker(connection, clock, asks_waits=10)
+    await add(broker, queue, "a", "b", "c")
+    await redis.hdel(keys.task(queue, "a"), "pending_since")
+    await redis.hset(keys.task(queue, "b"), "pending_since", "yesterday")
+    fetched = await fetch(broker, queue, 3)
+    assert ids(fetched) == ["a", "b", "c"]
+    assert [index for index, _ in fetched.waited] == [2]

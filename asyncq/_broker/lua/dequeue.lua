@@ -7,11 +7,11 @@
 -- KEYS[1] pending  [2] paused  [3] active  [4] lease  [5] parked  [6] fetch: this call's
 -- ARGV[1] prefix of task keys  [2] limit, at most 1000  [3] claim  [4] how often the call was
 --     sent before, its reply lost: then what `active` already holds under the claim comes first,
---     with its lease renewed  [5] lease time, s  [6] clock skew, ms  [7] to be told how long each
---     task was pending
+--     with its lease renewed  [5] lease time, s  [6] clock skew, ms  [7] of how many tasks at most
+--     to tell how long they were pending
 -- A sending that arrives after a later one was executed takes nothing: nobody waits for it.
 -- Returns { paused 0 or 1, { id, message, ... }, { dropped id, why, ... }, pending left }, and if
---     asked for { us that the task was pending or -1, ... }
+--     asked for { place of a task among those taken, us that it was pending, ... }: spread evenly
 --@include clock
 local tasks, limit, claim, again = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 local now_us = clock_us(ARGV[6])
@@ -31,7 +31,9 @@ end
 
 local function waited(since)
   since = tonumber(since or nil)
-  waits[#waits + 1] = since and math.max(0, math.floor(now_us - since / 1000)) or -1
+  if not since then return end
+  waits[#waits + 1] = #taken / 2
+  waits[#waits + 1] = math.max(0, math.floor(now_us - since / 1000))
 end
 
 local function drop(id, why)
@@ -50,7 +52,6 @@ if again > 0 then
     local task = redis.pcall('HMGET', tasks .. id, 'msg', 'state', 'asyncq_claim')
     if not task.err and task[1] and task[2] == 'active' and task[3] == claim then
       take(id, task[1])
-      if waits then waited() end
     end
   end
 end
@@ -60,10 +61,12 @@ local wanted = limit - #taken / 2
 if paused == 0 and wanted > 0 then
   local ids = redis.call('LRANGE', KEYS[1], -wanted, -1)
   local seen, active, looked = {}, {}, 0
+  local step = waits and math.ceil(#ids / ARGV[7])
   for i = #ids, 1, -1 do
     local id = ids[i]
     local key = tasks .. id
-    local task = waits and redis.pcall('HMGET', key, 'msg', 'state', 'pending_since')
+    local timed = step and looked % step == 0
+    local task = timed and redis.pcall('HMGET', key, 'msg', 'state', 'pending_since')
       or redis.pcall('HMGET', key, 'msg', 'state')
     if #taken > 0 and bytes + #(task[1] or '') > MOST_BYTES then break end
     looked = looked + 1
@@ -79,7 +82,7 @@ if paused == 0 and wanted > 0 then
       seen[id] = true
       active[#active + 1] = id
       take(id, task[1])
-      if waits then waited(task[3]) end
+      if timed then waited(task[3]) end
       redis.call('HSET', key, 'state', 'active', 'asyncq_claim', claim)
       redis.call('HDEL', key, 'pending_since', 'asyncq_group')
     end
