@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from rich.cells import chop_cells
 from rich.text import Text
 
-from asyncq import TaskFilter, TaskInfo
+from asyncq import TaskFilter, TaskInfo, TaskState
 
 from .acting import DONE, described
 from .keys import Key, Place, keys_at
@@ -158,7 +158,7 @@ def _fields(task: TaskInfo, now: datetime) -> Iterator[tuple[str, str]]:
     if task.group:
         yield "Group", task.group
     yield "Retried", f"{task.retried} of {task.max_retry}"
-    if task.next_process_at is not None:
+    if task.next_process_at is not None and task.state is not TaskState.PENDING:
         yield "Next process", moment(task.next_process_at, now)
     if task.completed_at is not None:
         yield "Completed", moment(task.completed_at, now)

@@ -25,8 +25,13 @@ class Reader:
 
     async def read(self, request: Request) -> Snapshot:
         """Raises `AsyncqError`: Redis is away or refuses, the queue is gone."""
-        look = self._inspector
-        found = Snapshot(at=datetime.now(UTC), task=await self._task(request.task))
+        found = await self._page(request)
+        task = await self._task(request.task)
+        # The time after all of it: what was read then is not in the future.
+        return replace(found, task=task, at=datetime.now(UTC))
+
+    async def _page(self, request: Request) -> Snapshot:
+        look, found = self._inspector, Snapshot(at=datetime.now(UTC))
         match request.place:
             case Place.QUEUES:
                 return replace(found, queues=await self._queues())

@@ -251,7 +251,7 @@ def _paging(state: State) -> Text:
         return text.append(f"  {looked}", colours.faint)
     known, lines = pages(state), total(state)
     parts = [f" page {view.page}" + (f" of {known}" if known is not None else "")]
-    if lines is not None:
+    if lines is not None and view.place is not Place.REDIS:
         first = (view.page - 1) * page_size(state)
         shown = len(items(state))
         parts.append(f"{first + 1 if shown else 0} to {first + shown} of {count(lines)}")

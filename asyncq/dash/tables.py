@@ -51,19 +51,19 @@ _SERVERS = (
 _WORKERS = (
     Column("Server", 8),
     Column("Task ID", 8),
-    Column("Type", 10),
+    Column("Type", 8, weight=2),
     Column("Queue", 7),
     Column("Since", 6, right=True),
-    Column("Deadline", 8, right=True),
+    Column("Deadline", 9, right=True),
     _PAYLOAD,
 )
 _ENTRIES = (
     Column("Entry ID", 8),
     Column("Spec", 9),
-    Column("Type", 10),
+    Column("Type", 8, weight=2),
     _PAYLOAD,
     Column("Options", 7),
-    Column("Next", 8),
+    Column("Next", 9),
     Column("Prev", 10),
 )
 _EVENTS = (Column("Task ID", 20), Column("Enqueued", 12))
