@@ -162,9 +162,11 @@ async def test_long_work_shows_a_bar_and_leaves_none(
     redis: Redis, redis_url: str, queue: str, tmp_path: Path
 ) -> None:
     await put(redis, queue, "retry", [f"{n}" for n in range(1000)])
-    terminal = await see(
-        "task", "runall", "-q", queue, "-s", "retry", "--redis", redis_url, cwd=tmp_path
-    )
+    flags = ("-q", queue, "-s", "retry", "--redis", redis_url)
+    terminal = await see("task", "ls", *flags, "--type", "no*", cwd=tmp_path, size=(200, 24))
+    assert "of 1,000" in terminal.text
+    assert terminal.lines[-1].endswith(" whose type is 'no*'")
+    terminal = await see("task", "runall", *flags, cwd=tmp_path)
     assert "of 1,000" in terminal.text
     assert terminal.lines[-1].endswith(": 1,000 made pending")
 

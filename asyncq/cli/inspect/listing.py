@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from asyncq.info import QueueInfo, TaskInfo
+from asyncq.inspector import Cursor
 from asyncq.task_filter import TaskFilter
 
 from ..failure import CommandError
+from .confirming import progress
 from .nearest import suggestion
 from .records import task_record
 from .session import Desk, RefusedError
 from .table import Cell
 from .task_table import Workers, look
 
+_SLICE = 500
 _AT_ONCE = 200
 """Rows that are printed together; the first ones decide how wide the columns are."""
 
@@ -69,9 +72,22 @@ class Listing:
         groups = await desk.inspector.groups(self.queue)
         return next((group.size for group in groups if group.group == self.group), 0)
 
-    def tasks(self, desk: Desk) -> AsyncIterator[TaskInfo]:
-        """All that are meant, read in slices."""
-        return desk.inspector.iter_tasks(self.queue, self.state, self.filter, group=self.group)
+    async def tasks(
+        self, desk: Desk, told: Callable[[int], None] | None = None
+    ) -> AsyncIterator[TaskInfo]:
+        """All that are meant, read in slices. `told` hears how many have been looked at."""
+        cursor: Cursor | None = Cursor()
+        looked = 0
+        while cursor is not None:
+            page = await desk.inspector.scan(
+                self.queue, self.state, self.filter, cursor, _SLICE, group=self.group
+            )
+            for task in page.tasks:
+                yield task
+            looked += _SLICE
+            if told is not None:
+                told(looked)
+            cursor = page.cursor
 
     def __str__(self) -> str:
         group = f" of group {self.group!r}" if self.group else ""
@@ -114,20 +130,34 @@ async def list_tasks(desk: Desk, listing: Listing, page: int, size: int | None) 
 async def _page(
     desk: Desk, listing: Listing, page: int, size: int | None
 ) -> AsyncIterator[TaskInfo]:
-    if size is not None and listing.filter is None:
-        for task in await desk.inspector.list_tasks(
-            listing.queue, listing.state, page, size, group=listing.group
-        ):
-            yield task
-        return
-    skip = 0 if size is None else (page - 1) * size
-    met = 0
-    async for task in listing.tasks(desk):
-        met += 1
-        if met > skip:
-            yield task
-        if size is not None and met == skip + size:
-            return
+    if size is None:
+        found = listing.tasks(desk)
+    elif listing.filter is None:
+        found = _each(
+            await desk.inspector.list_tasks(
+                listing.queue, listing.state, page, size, group=listing.group
+            )
+        )
+    else:
+        found = _each(await _look_for(desk, listing, (page - 1) * size, size))
+    async for task in found:
+        yield task
+
+
+async def _each(tasks: Sequence[TaskInfo]) -> AsyncIterator[TaskInfo]:
+    for task in tasks:
+        yield task
+
+
+async def _look_for(desk: Desk, listing: Listing, skip: int, size: int) -> list[TaskInfo]:
+    """A page of those that are meant, among perhaps very many."""
+    met: list[TaskInfo] = []
+    with progress("looking", await listing.count(desk)) as told:
+        async for task in listing.tasks(desk, told):
+            met.append(task)
+            if len(met) == skip + size:
+                break
+    return met[skip:]
 
 
 async def _as_array(

@@ -46,11 +46,9 @@ async def _count(desk: Desk, listing: Listing) -> int:
     if listing.filter is None:
         return await listing.count(desk)
     count = 0
-    with progress("looking", None) as told:
-        async for _ in listing.tasks(desk):
+    with progress("looking", await listing.count(desk)) as told:
+        async for _ in listing.tasks(desk, told):
             count += 1
-            if count % 100 == 0:
-                told(count)
     return count
 
 
