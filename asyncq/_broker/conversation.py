@@ -87,10 +87,14 @@ def with_one(calls: Sequence[Call], behind: Behind | None = None) -> Conversatio
     It is given the error where there are no replies, and raises it: once anything was answered
     always as `sent`.
     """
-    replies = yield _with_last([call.packed() for call in calls], behind)
+    packed = [call.packed() for call in calls]
+    if behind is not None:
+        packed.append(behind.packed)
+    replies = yield packed
     if isinstance(replies, RedisUnavailableError):
         raise replies
-    _take_last(replies, behind, range(len(calls)))
+    if behind is not None:
+        behind.take(replies, range(len(calls)))
     unknown: list[int] = []
     for n, reply in enumerate(replies):
         if type(reply) is RedisReplyError:
@@ -99,22 +103,24 @@ def with_one(calls: Sequence[Call], behind: Behind | None = None) -> Conversatio
             elif reply.code == "MOVED":
                 replies[n] = RedisReplyError(f"{reply.text} ({_CLUSTER_HINT})")
     if unknown:
-        again = yield _with_last([calls[n].packed_whole() for n in unknown], behind)
-        if isinstance(again, RedisUnavailableError):
-            raise RedisUnavailableError(again.where, again.reason, sent=True) from again
-        _take_last(again, behind, unknown)
-        for n, reply in zip(unknown, again, strict=True):
-            replies[n] = reply
+        yield from _whole(calls, behind, unknown, replies)
     return replies
 
 
-def _with_last(packed: list[bytes], behind: Behind | None) -> list[bytes]:
-    return packed if behind is None else [*packed, behind.packed]
-
-
-def _take_last(replies: list[Reply], behind: Behind | None, places: Iterable[int]) -> None:
+def _whole(
+    calls: Sequence[Call], behind: Behind | None, places: list[int], replies: list[Reply]
+) -> Generator[list[bytes], list[Reply] | RedisUnavailableError, None]:
+    """Say the calls at `places` with their scripts, and put the replies there."""
+    packed = [calls[n].packed_whole() for n in places]
     if behind is not None:
-        behind.take(replies, places)
+        packed.append(behind.packed)
+    again = yield packed
+    if isinstance(again, RedisUnavailableError):
+        raise RedisUnavailableError(again.where, again.reason, sent=True) from again
+    if behind is not None:
+        behind.take(again, places)
+    for n, reply in zip(places, again, strict=True):
+        replies[n] = reply
 
 
 _CLUSTER_HINT = "this Redis is a node of a cluster: use redis-cluster://host:port"
