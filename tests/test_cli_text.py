@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from asyncq import Task, TaskInfo, TaskState
 from asyncq.cli.inspect.nearest import suggestion
 from asyncq.cli.inspect.records import dumps, plain
-from asyncq.cli.inspect.text import ago, block, dated, due, length, memory, one_line, safe, share
+from asyncq.cli.inspect.text import ago, block, dated, due, length, memory, one_line, share
+from asyncq.safe_text import safe
 
 NOW = datetime(2026, 11, 21, 16, 0, tzinfo=UTC)
 

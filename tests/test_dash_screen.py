@@ -30,7 +30,7 @@ from asyncq.dash import bars, numbers
 from asyncq.dash.keys import Place
 from asyncq.dash.modals import window
 from asyncq.dash.palette import STATE_LETTERS, STATE_STYLES, palette
-from asyncq.dash.plain import fitted, is_editable, plain, plain_bytes, plain_lines
+from asyncq.dash.plain import fitted, is_editable, plain_bytes, plain_lines
 from asyncq.dash.screen import draw
 from asyncq.dash.state import (
     Failed,
@@ -39,6 +39,7 @@ from asyncq.dash.state import (
     State,
     Ticked,
 )
+from asyncq.safe_text import safe
 
 
 def lines(player: Player) -> list[str]:
@@ -389,7 +390,7 @@ def test_text_is_cut_to_its_cells() -> None:
         for width in range(12):
             assert cell_len(fitted(text, width)) == width
     assert fitted("abcdef", 4) == "abc…"
-    assert plain("\x7f\u2028\U000e0001") == r"\x7f\u2028\U000e0001"
+    assert safe("\x7f\u2028\U000e0001") == r"\x7f\u2028\U000e0001"
     assert [is_editable(data) for data in (b"a\n\tb", b"\r", b"\xff", b"\x1b")] == [
         True,
         False,

@@ -6,10 +6,11 @@ import json
 from dataclasses import replace
 
 from asyncq import GroupInfo, QueueInfo, TaskInfo, TaskState, WorkerInfo
+from asyncq.safe_text import safe
 
 from .items import selected, size_of
 from .keys import Command, Place
-from .plain import is_editable, plain
+from .plain import is_editable
 from .reading import ask
 from .state import (
     Act,
@@ -186,15 +187,15 @@ def described(action: Action) -> str:
     """What is to be done, for people."""
     match action:
         case OneTask():
-            return f"{action.verb} task {plain(action.id)} of queue {plain(action.queue)}"
+            return f"{action.verb} task {safe(action.id)} of queue {safe(action.queue)}"
         case SetPaused():
-            return f"{'pause' if action.paused else 'resume'} queue {plain(action.queue)}"
+            return f"{'pause' if action.paused else 'resume'} queue {safe(action.queue)}"
         case WritePayload():
             size = f"{len(action.payload):,} bytes"
-            return f"replace the payload of task {plain(action.id)} by {size}"
+            return f"replace the payload of task {safe(action.id)} by {size}"
         case ManyTasks():
-            group = f" of group {plain(action.group)}" if action.group else ""
-            return f"{action.verb} all {action.state} tasks{group} of queue {plain(action.queue)}"
+            group = f" of group {safe(action.group)}" if action.group else ""
+            return f"{action.verb} all {action.state} tasks{group} of queue {safe(action.queue)}"
 
 
 def _outcome(event: Ended) -> tuple[str, bool]:
@@ -202,17 +203,17 @@ def _outcome(event: Ended) -> tuple[str, bool]:
     if isinstance(action, ManyTasks):
         done = f"{event.done:,} {'task' if event.done == 1 else 'tasks'} {DONE[action.verb]}"
         if event.error:
-            return f"{done}, then: {plain(event.error)}", True
+            return f"{done}, then: {safe(event.error)}", True
         return done + (", then stopped" if event.stopped else ""), False
     if event.error:
-        return plain(event.error), True
+        return safe(event.error), True
     match action:
         case OneTask():
-            return f"task {plain(action.id)} {DONE[action.verb]}", False
+            return f"task {safe(action.id)} {DONE[action.verb]}", False
         case SetPaused():
-            return f"queue {plain(action.queue)} {'paused' if action.paused else 'resumed'}", False
+            return f"queue {safe(action.queue)} {'paused' if action.paused else 'resumed'}", False
         case WritePayload():
-            return f"payload of task {plain(action.id)} written", False
+            return f"payload of task {safe(action.id)} written", False
 
 
 def _confirm(state: State, action: Action) -> Step:

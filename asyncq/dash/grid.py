@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 from rich.text import Text
 
+from asyncq.safe_text import safe
+
 from .palette import SELECTED, STRONG
-from .plain import fitted, plain
+from .plain import fitted
 
 _GAP = 2
 _MARK = "> "
@@ -39,7 +41,7 @@ class Table:
 
 def draw(table: Table, width: int, selected: int) -> list[Text]:
     """The line of titles, and one for each row; `selected` counts from 1."""
-    rows = [[plain(cell[: 4 * width]) for cell in row] for row in table.rows]
+    rows = [[safe(cell[: 4 * width]) for cell in row] for row in table.rows]
     widths = _widths(table.columns, rows, width - len(_MARK))
     titles = [
         column.title if len(column.title) <= width else column.brief or column.title

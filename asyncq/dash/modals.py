@@ -10,12 +10,13 @@ from rich.cells import chop_cells
 from rich.text import Text
 
 from asyncq import TaskFilter, TaskInfo, TaskState
+from asyncq.safe_text import safe
 
 from .acting import DONE, described
 from .keys import Key, Place, keys_at
 from .numbers import count, duration, moment
 from .palette import STRONG, Palette, palette
-from .plain import fitted, plain, plain_lines
+from .plain import fitted, plain_lines
 from .state import (
     Action,
     ConfirmModal,
@@ -172,7 +173,7 @@ def _fields(task: TaskInfo, now: datetime) -> Iterator[tuple[str, str]]:
 
 def _field(label: str, value: str, width: int, colours: Palette | None = None) -> Iterator[Text]:
     """Label and value; the value goes on below itself where the line is too short."""
-    parts = chop_cells(plain(value[:_LONGEST_SHOWN]), max(1, width - _LABEL)) or [""]
+    parts = chop_cells(safe(value[:_LONGEST_SHOWN]), max(1, width - _LABEL)) or [""]
     for number, part in enumerate(parts):
         line = Text(fitted("" if number else label, _LABEL), STRONG)
         line.append(part, colours.error if colours else None)
@@ -213,7 +214,7 @@ def _wrapped(text: str, width: int) -> Iterator[Text]:
 
 
 def _edit(modal: EditModal, width: int, colours: Palette) -> Iterator[Text]:
-    yield Text(f"Task {plain(modal.id)} of queue {plain(modal.queue)}"[: 4 * width])
+    yield Text(f"Task {safe(modal.id)} of queue {safe(modal.queue)}"[: 4 * width])
     hint = "Ctrl+S: save   Esc: leave as it was" + ("   JSON" if modal.is_json else "")
     yield Text(hint, colours.faint)
     yield Text(modal.problem, colours.error)
@@ -243,4 +244,4 @@ def filter_text(filter: TaskFilter) -> str:
         "payload": payload.decode("utf-8", "replace") if isinstance(payload, bytes) else payload,
         "error": filter.error,
     }
-    return ", ".join(f"{name} {plain(text)!r}" for name, text in given.items() if text)
+    return ", ".join(f"{name} {safe(text)!r}" for name, text in given.items() if text)

@@ -1,25 +1,17 @@
-"""Text of strangers (types, ids, payloads, errors) as what a terminal may be given.
-
-Nothing of it moves the cursor, changes colours, reverses the direction of writing or breaks a
-line: whatever is not printable is shown as an escape.
-"""
+"""Text in so many cells of a terminal, and payloads, which are text of strangers."""
 
 from __future__ import annotations
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 
+from asyncq.safe_text import safe
+
 NIL = "<nil>"
-_ESCAPES = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
-
-
-def plain(text: str) -> str:
-    """Text on one line."""
-    return text if text.isprintable() else "".join(map(_shown, text))
 
 
 def plain_bytes(data: bytes, most: int) -> str:
     """At most the first `most` bytes, on one line; those that are not UTF-8 as `\\xff`."""
-    return plain(_decoded(data[:most])) if data else NIL
+    return safe(_decoded(data[:most])) if data else NIL
 
 
 def plain_lines(data: bytes, width: int, most: int) -> list[str]:
@@ -29,7 +21,7 @@ def plain_lines(data: bytes, width: int, most: int) -> list[str]:
     lines = [
         part
         for line in _decoded(data[:most]).split("\n")
-        for part in chop_cells(plain(line), max(1, width)) or [""]
+        for part in chop_cells(safe(line), max(1, width)) or [""]
     ]
     if len(data) > most:
         lines.append(f"... and {len(data) - most:,} bytes more")
@@ -58,14 +50,3 @@ def fitted(text: str, width: int) -> str:
 
 def _decoded(data: bytes) -> str:
     return data.decode("utf-8", "backslashreplace")
-
-
-def _shown(character: str) -> str:
-    if character.isprintable():
-        return character
-    if character in _ESCAPES:
-        return _ESCAPES[character]
-    code = ord(character)
-    if code < 0x100:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -7,9 +7,11 @@ from datetime import timedelta
 
 from rich.text import Text
 
+from asyncq.safe_text import safe
+
 from .numbers import count, duration, percent, size
 from .palette import STRONG, palette
-from .plain import fitted, plain
+from .plain import fitted
 from .state import State
 
 _LABEL = 16
@@ -26,7 +28,7 @@ def redis_lines(state: State) -> Iterator[Text]:
     info = infos[min(state.view.page, len(infos)) - 1]
     for label, value in [("Address", info.where), *_facts(info.values)]:
         line = Text(f" {fitted(label, _LABEL)}", STRONG)
-        yield line.append(plain(value))
+        yield line.append(safe(value))
 
 
 def _facts(values: Mapping[str, str]) -> Iterator[tuple[str, str]]:

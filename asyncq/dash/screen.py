@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from asyncq import QueueInfo, ServerInfo
+from asyncq.safe_text import safe
 
 from .bars import legend, sparkline, stacked
 from .grid import draw as draw_table
@@ -16,7 +17,7 @@ from .keys import Place, keys_at
 from .modals import filter_text
 from .numbers import count, duration, percent, rate, short, size
 from .palette import PLAIN, SELECTED, STRONG, palette
-from .plain import fitted, plain
+from .plain import fitted
 from .redis_page import redis_lines
 from .series import ALL
 from .state import MAIN, STATES, State
@@ -135,7 +136,7 @@ def _heading(state: State) -> Iterator[Text]:
             text = f" Servers: {len(servers)}, slots busy: {count(running)} of {count(slots)}"
         case Place.WORKERS if view.server:
             names = [f"{s.host}:{s.pid}" for s in servers if s.id == view.server]
-            text = f" What {plain(names[0]) if names else 'a server that is gone'} runs"
+            text = f" What {safe(names[0]) if names else 'a server that is gone'} runs"
         case Place.WORKERS:
             text = " What runs where, longest first"
         case Place.SCHEDULERS:
@@ -143,7 +144,7 @@ def _heading(state: State) -> Iterator[Text]:
         case Place.EVENTS:
             entries = [e for e in (seen.entries if seen else None) or () if e.id == view.entry]
             what = f"{entries[0].task.type} ({entries[0].spec})" if entries else view.entry
-            text = f" What was enqueued for {plain(what)}"
+            text = f" What was enqueued for {safe(what)}"
         case _:
             text = f" Redis servers: {len((seen.redis if seen else None) or ())}"
     yield Text(text, strong)
@@ -167,7 +168,7 @@ def _queues_head(state: State) -> Iterator[Text]:
 
 def _bar(info: QueueInfo, largest: int, width: int) -> Text:
     number = count(info.size)
-    line = Text(f" {fitted(plain(info.queue), _NAME_WIDTH)} ")
+    line = Text(f" {fitted(safe(info.queue), _NAME_WIDTH)} ")
     line.append_text(stacked(info, largest, width - _NAME_WIDTH - len(number) - 4))
     return line.append(f" {number}")
 
@@ -176,7 +177,7 @@ def _queue_head(state: State) -> Iterator[Text]:
     """Of one queue: summary, charts and the tabs of its states."""
     view, colours = state.view, palette(state.dark)
     info = state.seen.queue if state.seen else None
-    text = Text(f" {plain(view.queue)}", colours.heading)
+    text = Text(f" {safe(view.queue)}", colours.heading)
     if info is not None:
         text.append(*(("  PAUSED", colours.warning) if info.paused else ("  RUN", PLAIN)))
         text.append(
@@ -203,7 +204,7 @@ def _tabs(state: State, info: QueueInfo | None) -> Text:
         if text.cell_len <= state.width:
             break
     if view.group:
-        text.append(f"  group {plain(view.group)}", STRONG)
+        text.append(f"  group {safe(view.group)}", STRONG)
     return text
 
 
@@ -270,13 +271,13 @@ def _notice(state: State) -> Text:
     if state.trouble:
         seconds = max(0.0, state.now_s - state.troubled_since_s)
         what = "Redis away" if state.is_away else "not read"
-        return Text(f" ! {what} for {seconds:.0f} s: {plain(state.trouble)}", colours.error)
+        return Text(f" ! {what} for {seconds:.0f} s: {safe(state.trouble)}", colours.error)
     if state.notice is not None:
         mark = "! " if state.notice.is_error else ""
         style = colours.error if state.notice.is_error else colours.good
         return Text(f" {mark}{state.notice.text}", style)
     seen = f" as of {state.seen.at:%H:%M:%S} UTC" if state.seen else " reading"
-    return Text(f"{seen}, every {state.refresh_s:g} s, {plain(state.where)}", colours.faint)
+    return Text(f"{seen}, every {state.refresh_s:g} s, {safe(state.where)}", colours.faint)
 
 
 def _keys(state: State) -> Text:

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
+from asyncq.safe_text import safe
+
 from ..failure import CommandError, Exit
-from .text import safe
 
 
 async def confirm(what: str, *, yes: bool) -> None:

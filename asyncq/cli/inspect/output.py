@@ -8,9 +8,10 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from asyncq.safe_text import safe
+
 from .records import dumps
 from .table import Cell, Column, Mark, PlainTable, TerminalTable
-from .text import safe
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -21,12 +21,13 @@ from asyncq.errors import (
     RedisUnavailableError,
 )
 from asyncq.inspector import Inspector
+from asyncq.safe_text import safe
 
 from ..failure import CommandError, Exit
 from ..reach import wait_for_redis
 from .nearest import suggestion
 from .output import Output
-from .text import counted, safe
+from .text import counted
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TextIO
 
-from .text import safe
+from asyncq.safe_text import safe
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,24 +6,10 @@ import base64
 import json
 from datetime import UTC, datetime, timedelta
 
+from asyncq.safe_text import safe
+
 _HEX_SHOWN = 16
 _UNITS_S = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
-
-
-def safe(text: str) -> str:
-    """`text` on one line; what a terminal could take for a command is written as an escape."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else _escaped(c) for c in text)
-
-
-def _escaped(character: str) -> str:
-    if character in "\n\r\t":
-        return {"\n": r"\n", "\r": r"\r", "\t": r"\t"}[character]
-    code = ord(character)
-    if code < 0x100:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def one_line(data: bytes | None) -> str:
