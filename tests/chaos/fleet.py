@@ -172,9 +172,10 @@ class Member:
             if process.status is None:
                 process.send_signal(signal.SIGTERM)
         status = await process.wait(_LONGEST_S)
-        # One that was only starting has no handler of signals yet.
-        was_starting = not was_up or self.role == "scheduler"
-        if status != 0 and not (was_starting and status == -signal.SIGTERM):
+        # One that is only starting has no handler of signals yet; one that has ended its work, and
+        # is told again, has none any more.
+        may_die_of_it = not was_up or self.role == "scheduler" or hurry_s is not None
+        if status != 0 and not (may_die_of_it and status == -signal.SIGTERM):
             self._fates.problems.append(f"{self.name} left with {status}:\n{self.last_words}")
             process.kill()
 
