@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -27,6 +28,9 @@ from asyncq.devredis import DevRedisError
 def pytest_configure(config: pytest.Config) -> None:
     for variable in ("ASYNCQ_REDIS_URL", "REDIS_URL"):  # nobody's Redis but our own
         os.environ.pop(variable, None)
+    # A shell starts what runs in the background with Ctrl-C ignored, and programs that tests start
+    # would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # An example that takes long on a busy machine is no failure.
     hypothesis.settings.register_profile(
         "any pace", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
