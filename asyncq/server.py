@@ -206,7 +206,7 @@ class Server:
         returns. Fatal errors are raised by `wait`, not here.
         """
         if self._life is not None:
-            self._shutdown_asked.set()
+            self._ask_to_shut_down()
             # After its first step: a task cancelled before that would not even clean up.
             asyncio.get_running_loop().call_soon(self._abandon_start, self._life)
             await asyncio.wait({self._life})
@@ -254,6 +254,11 @@ class Server:
     def __repr__(self) -> str:
         return f"<Server {self.id} at {self.where}: {self._state}>"
 
+    def _ask_to_shut_down(self) -> None:
+        self._shutdown_asked.set()
+        # Now, not when its life hears of it: a fetch that comes back meanwhile is given back.
+        self._take_no_more()
+
     def _take_no_more(self) -> None:
         self._stop_asked = True  # of a server that starts: it stops as soon as it has
         if self._parts is not None and self._state == "active":
@@ -277,7 +282,7 @@ class Server:
                 name,
                 self._config.shutdown_timeout,
             )
-            self._shutdown_asked.set()
+            self._ask_to_shut_down()
         else:
             _log.warning("%s again: putting running tasks back and leaving", name)
             self._hurry.set()
