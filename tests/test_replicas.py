@@ -28,7 +28,8 @@ from asyncq import (
     TaskInfo,
     TaskState,
 )
-from asyncq._broker import scripts
+from asyncq._broker import keys, replicas, scripts
+from asyncq._broker.replicas import ReplicaWait
 from asyncq.devredis import DevRedisError
 from asyncq.doctor import Role, rule
 
@@ -386,6 +387,32 @@ def make_user(server: RedisServer, *, without: str = "") -> str:
     words = [word for word in rule(Role.PRODUCER, user="u") if word != f"+{without}"]
     say(server, "ACL", "SETUSER", *(">p" if word == ">PASSWORD" else word for word in words))
     return server.url.replace("//", "//u:p@")
+
+
+@pytest.mark.parametrize(
+    ("timeout_ms", "in_time", "late"), [(1, 0.4, 0.6), (1000, 0.9, 1.1), (600_000, 4.9, 5.1)]
+)
+def test_acknowledgement_later_than_its_limit_is_doubted(
+    timeout_ms: int, in_time: float, late: float
+) -> None:
+    wait = ReplicaWait(1, timeout_ms)
+    assert not wait.is_doubtful(in_time)
+    assert wait.is_doubtful(late)
+
+
+async def test_late_acknowledgement_is_asked_for_again_before_it_is_believed(
+    client: Client, servers: Replicated, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicas, "_MOST_DOUBTED_S", 0.0)  # whatever comes is late
+    trips = count_calls(client)
+    info = await client.enqueue(Task("t", queue=queue), wait_replicas=1)
+    assert len(trips) == 2
+    assert await asyncio.to_thread(state_of, servers.replicas[0], queue, info.id) == "pending"
+    infos = await client.enqueue_many([Task("t")] * 3, queue=queue, wait_replicas=1)
+    assert len(trips) == 4
+    assert len({info.id for info in infos}) == 3
+    async with servers.master.client() as redis:
+        assert await redis.llen(keys.pending(queue)) == 4
 
 
 async def test_rights_of_a_producer_are_enough_to_wait(servers: Replicated, queue: str) -> None:

@@ -189,7 +189,16 @@ class Producer:
 class _Sending:
     """Items of one call: sends them, sends them again, and gathers what came of each."""
 
-    __slots__ = ("_call_token", "_maybe_stored", "_pauses", "_producer", "_wait", "open", "results")
+    __slots__ = (
+        "_call_token",
+        "_doubted",
+        "_maybe_stored",
+        "_pauses",
+        "_producer",
+        "_wait",
+        "open",
+        "results",
+    )  # fmt: skip
 
     results: list[Answer]
     """Of those that are open, why they are."""
@@ -202,6 +211,7 @@ class _Sending:
         self._producer = producer
         self._wait = wait
         self._call_token = ""
+        self._doubted = False
         self._maybe_stored = False
         self._pauses: Sequence[float] = _ENQUEUE_PAUSES_S
 
@@ -230,7 +240,7 @@ class _Sending:
 
     async def deliver(self, ready: _Ready) -> None:
         self.open, calls = ready
-        self._maybe_stored = False
+        self._maybe_stored = self._doubted = False
         await self.once(calls)
         if self.open:
             await self.again()
@@ -248,6 +258,7 @@ class _Sending:
     async def once(self, calls: Sequence[Call] = ()) -> None:
         """One round trip with all that is open; what has to be sent again stays so."""
         behind = None if self._wait is None else self._wait.behind()
+        began = time.monotonic()
         try:
             replies = await self._producer.enqueue_once(self.open, self._call_token, calls, behind)
         except RedisUnavailableError as error:
@@ -258,7 +269,7 @@ class _Sending:
             sent = self.open
             self._take(replies)
             if self._wait is not None and behind is not None:
-                self._hear(self._wait, sent, behind.replies)
+                self._hear(self._wait, sent, behind.replies, time.monotonic() - began)
 
     def _fail(
         self, slice_: Slice[NewTask], error: RedisUnavailableError, maybe_stored: bool
@@ -293,25 +304,33 @@ class _Sending:
         self.open = refused
 
     def _hear(
-        self, wait: ReplicaWait, sent: Sequence[Slice[NewTask]], said: Mapping[int, Reply]
+        self,
+        wait: ReplicaWait,
+        sent: Sequence[Slice[NewTask]],
+        said: Mapping[int, Reply],
+        took_s: float,
     ) -> None:
-        """Note what replicas said of the tasks that were stored."""
+        """Note what replicas said of the tasks that were stored, `took_s` after they were sent."""
         again: list[Slice[NewTask]] = []
+        doubtful = wait.is_doubtful(took_s) and not self._doubted
+        self._doubted = self._doubted or doubtful
         for n, slice_ in enumerate(sent):
             stored = [one for one in slice_.items if isinstance(self.results[one[0]], Enqueued)]
-            shortfall = wait.shortfall(said[n]) if stored else None
-            if shortfall is None:
+            if not stored:
                 continue
+            shortfall = wait.shortfall(said[n])
+            uncertain = doubtful if shortfall is None else shortfall.demoted
             for place, item in stored:
                 result = self.results[place]
-                if shortfall.demoted:
+                if uncertain:
                     self.results[place] = OutcomeUnknownError(item.message.id, slice_.queue)
                 elif isinstance(result, Enqueued):
                     self.results[place] = replace(result, shortfall=shortfall)
-            if shortfall.demoted:
+            if uncertain:
                 self._maybe_stored = True
                 again.append(Slice(slice_.queue, stored))
-            elif not self._producer.connection.is_cluster:  # another node may have its replicas
+            elif shortfall is not None and not self._producer.connection.is_cluster:
+                # Of a cluster another node may have its replicas.
                 self._wait = wait.hardly()
         if again:
             self.open = [*self.open, *again]

@@ -9,6 +9,9 @@ from ..errors import RedisError, RedisReplyError
 from .conversation import Behind
 from .line import Reply, is_demotion, pack
 
+# By feel: no failover that is set up with sense is quicker; no replica is slower.
+_LEAST_DOUBTED_S, _MOST_DOUBTED_S = 0.5, 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class Shortfall:
@@ -41,6 +44,14 @@ class ReplicaWait:
     def hardly(self) -> ReplicaWait:
         """The same without patience: they were waited for already."""
         return replace(self, timeout_ms=1)
+
+    def is_doubtful(self, took_s: float) -> bool:
+        """Whether an acknowledgement came so late that it has to be asked for again.
+
+        WAIT gives up in time; who acknowledges later has hung. Perhaps it was replaced meanwhile,
+        and answered in its first moments as if it had not been.
+        """
+        return took_s > min(max(self.timeout_ms / 1000, _LEAST_DOUBTED_S), _MOST_DOUBTED_S)
 
     def shortfall(self, reply: Reply) -> Shortfall | None:
         """What an answer lacks; None if it is enough."""
