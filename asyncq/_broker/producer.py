@@ -258,7 +258,7 @@ class _Sending:
     async def once(self, calls: Sequence[Call] = ()) -> None:
         """One round trip with all that is open; what has to be sent again stays so."""
         behind = None if self._wait is None else self._wait.behind()
-        began = time.monotonic()
+        began = 0.0 if behind is None else time.monotonic()
         try:
             replies = await self._producer.enqueue_once(self.open, self._call_token, calls, behind)
         except RedisUnavailableError as error:
