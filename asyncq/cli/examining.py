@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 
 from asyncq import (
     Client,
-    RedisNotConfiguredError,
     RedisReplyError,
     RedisUnavailableError,
 )
@@ -21,7 +20,7 @@ from asyncq.doctor import Diagnosis, Doctor, Finding, Role, Severity, rule
 
 from .failure import CommandError, Exit
 from .process import loop_factory
-from .reach import wait_for_redis
+from .reach import wait_for_redis, wrong_address_explained
 
 _WIDEST = 100
 _MARGIN = 9
@@ -59,15 +58,8 @@ def run_doctor(settings: ExaminationSettings) -> int:
 
 
 async def _examine(settings: ExaminationSettings) -> Diagnosis:
-    try:
+    with wrong_address_explained():
         client = Client(settings.redis)
-    except RedisNotConfiguredError:
-        raise CommandError(
-            "nobody said where Redis is: pass --redis redis://localhost:6379/0, or set"
-            " ASYNCQ_REDIS_URL (or REDIS_URL)"
-        ) from None
-    except (TypeError, ValueError) as error:
-        raise CommandError(str(error)) from None
     async with client:
         await wait_for_redis(client, settings.connect_timeout)
         async with Doctor(client) as doctor:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import signal
 import threading
 
-from asyncq import RedisNotConfiguredError
-
 from . import logs
-from .failure import CommandError
 from .monitoring import Address, check_installed, serving
+from .reach import wrong_address_explained
 
 
 def run_metrics(
@@ -43,15 +41,8 @@ def run_metrics(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    try:
+    with wrong_address_explained():
         queues = QueueMetrics(redis, timeout=timeout)
-    except RedisNotConfiguredError:
-        raise CommandError(
-            "nobody said where Redis is: pass --redis redis://localhost:6379/0, or set"
-            " ASYNCQ_REDIS_URL (or REDIS_URL)"
-        ) from None
-    except (TypeError, ValueError) as error:
-        raise CommandError(str(error)) from None
     registry = CollectorRegistry()
     for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR, queues):
         registry.register(collector)

@@ -1,11 +1,13 @@
-"""Waiting for Redis when a worker starts: calmly, for a stated time, saying what would help."""
+"""Reaching Redis when a command starts: calmly, for a stated time, saying what would help."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Generator
+from contextlib import contextmanager
 
-from asyncq import Client, RedisReplyError, RedisUnavailableError
+from asyncq import Client, RedisNotConfiguredError, RedisReplyError, RedisUnavailableError
 from asyncq.devredis import DevRedisError
 
 from .failure import CommandError, Exit
@@ -14,6 +16,23 @@ _log = logging.getLogger("asyncq")
 
 _RETRY_EVERY_S = 0.5
 _SAY_EVERY_S = 5.0
+
+
+_NOBODY_SAID = (
+    "nobody said where Redis is: pass --redis redis://localhost:6379/0, or set ASYNCQ_REDIS_URL"
+    " (or REDIS_URL)"
+)
+
+
+@contextmanager
+def wrong_address_explained() -> Generator[None]:
+    """What opening a client raises becomes a `CommandError`."""
+    try:
+        yield
+    except RedisNotConfiguredError:
+        raise CommandError(_NOBODY_SAID) from None
+    except (TypeError, ValueError) as error:
+        raise CommandError(str(error)) from None
 
 
 async def wait_for_redis(client: Client, patience: float) -> None:

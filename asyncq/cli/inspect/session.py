@@ -16,7 +16,6 @@ from asyncq.errors import (
     InspectError,
     QueueNotEmptyError,
     QueueNotFoundError,
-    RedisNotConfiguredError,
     RedisReplyError,
     RedisUnavailableError,
 )
@@ -24,17 +23,12 @@ from asyncq.inspector import Inspector
 from asyncq.safe_text import safe
 
 from ..failure import CommandError, Exit
-from ..reach import wait_for_redis
+from ..reach import wait_for_redis, wrong_address_explained
 from .nearest import suggestion
 from .output import Output
 from .text import counted
 
 T = TypeVar("T")
-
-_NO_REDIS_GIVEN = (
-    "nobody said where Redis is: pass --redis redis://localhost:6379/0, or set ASYNCQ_REDIS_URL"
-    " (or REDIS_URL)"
-)
 
 
 class RefusedError(Exception):
@@ -116,7 +110,8 @@ async def _work(
     redis: str | None,
     connect_timeout: float,
 ) -> int | None:
-    client = _client(redis)
+    with wrong_address_explained():
+        client = Client(redis)
     async with client, Inspector(client) as inspector:
         await wait_for_redis(client, connect_timeout)
         desk = Desk(client, inspector, out)
@@ -130,15 +125,6 @@ async def _work(
             raise CommandError(
                 f"Redis at {client.where} refuses: {safe(error.text)}", status=Exit.FAILED
             ) from None
-
-
-def _client(redis: str | None) -> Client:
-    try:
-        return Client(redis)
-    except RedisNotConfiguredError:
-        raise CommandError(_NO_REDIS_GIVEN) from None
-    except (TypeError, ValueError) as error:
-        raise CommandError(str(error)) from None
 
 
 def unwrapped(results: dict[str, Any], failed: dict[str, str], name: str) -> list[dict[str, Any]]:
