@@ -7,31 +7,18 @@ import contextvars
 import logging
 import signal
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from types import TracebackType
-from typing import Any, Self
 
 from . import _threads
-from ._broker.aggregation import Aggregation
-from ._broker.broker import Broker
+from ._background import Living
 from ._broker.connection import Connection
-from ._broker.maintenance import Maintenance
 from ._clock import Clock
-from ._signals import Signals
-from ._worker.aggregator import Aggregator
-from ._worker.forwarder import Forwarder
-from ._worker.healthcheck import Healthcheck
-from ._worker.heartbeat import Heartbeat, Identity
-from ._worker.inflight import Inflight
-from ._worker.janitor import Janitor
-from ._worker.loop import keep_alive, run_every, wait_any
-from ._worker.observed import Kinds, Observation
+from ._worker.heartbeat import Identity
+from ._worker.loop import keep_alive, wait_any
+from ._worker.parts import Given, Parts
 from ._worker.processor import Ends, Processor
-from ._worker.recoverer import Recoverer
-from ._worker.subscriber import Subscriber
 from ._worker.timing import Timing
-from ._worker.verdict import Policy
 from .client import RedisSource, connection_source
 from .config import ServerConfig
 from .errors import RedisError, ServerStateError
@@ -45,7 +32,7 @@ _LAST_STEPS_S = 2.0
 """How long a shutdown waits at least for a periodic step that is under way."""
 
 
-class Server:
+class Server(Living):
     """Takes tasks from queues and runs their handlers, in tasks of its own.
 
         async with Server(url, mux, ServerConfig(concurrency=50)):     # inside an application
@@ -64,6 +51,8 @@ class Server:
     Raises what `Client` raises, and `TypeError` for a handler that cannot be called with a task.
     """
 
+    _what = "server"
+
     def __init__(
         self,
         redis: RedisSource | None,
@@ -74,6 +63,7 @@ class Server:
         _clock: Clock | None = None,
         _timing: Timing | None = None,
     ) -> None:
+        super().__init__()
         if config is not None and not isinstance(config, ServerConfig):
             raise TypeError(f"config= takes a ServerConfig, got {config!r}")
         if scheduler is not None and not isinstance(scheduler, (Scheduler, PeriodicTaskManager)):
@@ -89,15 +79,13 @@ class Server:
         self._timing = _timing or Timing()
         self._connection = Connection.open(connection_source(redis))
         self._identity = Identity(self._clock)
-        self._state = "new"
         self._shutdown_asked = asyncio.Event()
         self._hurry = asyncio.Event()
         self._retiring = asyncio.Event()
         self._ends = Ends()
         self._stop_asked = False
         self._start_abandoned = False
-        self._life: asyncio.Task[None] | None = None
-        self._parts: _Parts | None = None
+        self._parts: Parts | None = None
         self._exit_if_blocked = False
         self._threads: _threads.HandlerThreads | None = None
 
@@ -211,16 +199,6 @@ class Server:
             asyncio.get_running_loop().call_soon(self._abandon_start, self._life)
             await asyncio.wait({self._life})
 
-    async def wait(self) -> None:
-        """Return when the server has closed. Raises its fatal error, if it ended with one.
-
-        Raises `ServerStateError` if it was never started.
-        """
-        if self._life is None:
-            raise ServerStateError("wait", self._state, "start it first")
-        await asyncio.wait({self._life})
-        self._life.result()
-
     async def run(self, *, exit_if_blocked: bool = False) -> None:
         """Work until a signal ends it: `start`, `wait`, and signal handlers in between.
 
@@ -229,27 +207,7 @@ class Server:
         has blocked the event loop past the time of every running task.
         """
         self._exit_if_blocked = exit_if_blocked
-        with Signals(self._on_signal, ("SIGTERM", "SIGINT", "SIGTSTP")):
-            await self.start()
-            try:
-                await self.wait()
-            finally:
-                # Cancelled from outside: leave as gracefully as on a signal.
-                await self.shutdown()
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.shutdown()
-        if error is None:
-            await self.wait()
+        await self._run("SIGTERM", "SIGINT", "SIGTSTP")
 
     def __repr__(self) -> str:
         return f"<Server {self.id} at {self.where}: {self._state}>"
@@ -300,7 +258,7 @@ class Server:
                 value = await stack.enter_async_context(lifespan(self)) if lifespan else None
                 self._threads = _threads.HandlerThreads(self._config.sync_concurrency)
                 _threads.use(self._threads)
-                self._parts = _Parts(self, value)
+                self._parts = self._make_parts(value)
                 if self._parts.observation is not None:
                     stack.enter_context(self._parts.observation)
                 if self._scheduler is not None:
@@ -313,7 +271,7 @@ class Server:
         finally:
             self._state = "closed"
 
-    async def _work(self, parts: _Parts, started: asyncio.Future[None]) -> None:
+    async def _work(self, parts: Parts, started: asyncio.Future[None]) -> None:
         stop_periodic = asyncio.Event()
         async with asyncio.TaskGroup() as outlasting:
             # Heartbeat and settler see the last handler out.
@@ -356,7 +314,7 @@ class Server:
         for task in (steps, hurry, *periodic):
             task.cancel()
 
-    async def _sign_off(self, parts: _Parts) -> None:
+    async def _sign_off(self, parts: Parts) -> None:
         for leave, otherwise in (
             (parts.forwarder.resign, "its delayed tasks are left to others in a few seconds"),
             (parts.heartbeat.clear, "the server stays listed for a few seconds"),
@@ -366,128 +324,21 @@ class Server:
             except RedisError as error:
                 _log.warning("%s: %s", otherwise, error)
 
+    def _make_parts(self, state: object) -> Parts:
+        return Parts(
+            Given(
+                server=self,
+                handler=self._handler,
+                connection=self._connection,
+                clock=self._clock,
+                timing=self._timing,
+                identity=self._identity,
+                ends=self._ends,
+                state=state,
+                exit_if_blocked=self._exit_if_blocked,
+            )
+        )
+
     def _set_log_level(self) -> None:
         if self._config.log_level is not None:
             _log.setLevel(self._config.log_level.upper())
-
-
-class _Parts:
-    """The coroutines of one server, made and tied together."""
-
-    def __init__(self, server: Server, state: object) -> None:
-        config, timing, clock = server._config, server._timing, server._clock
-        connection, queues = server._connection, config.queues
-        kinds = Kinds.of(config)
-        broker = Broker(connection, clock, lease_s=timing.lease, asks_waits=kinds.asks_waits)
-        maintenance = Maintenance(
-            connection,
-            clock,
-            claimed_grace_s=timing.claimed_grace,
-            unclaimed_grace_s=timing.unclaimed_grace,
-        )
-        aggregation = Aggregation(connection, clock, deadline_s=timing.set_deadline)
-        policy = Policy(config.retry_delay, config.is_failure)
-        self._config, self._timing = config, timing
-        inflight = Inflight()
-        self.settler = kinds.settler(broker, inflight, timing.lease - 1)
-        fetcher = kinds.fetcher(
-            broker,
-            queues,
-            strict=config.strict_priority,
-            poll_s=config.task_check_interval,
-            block_s=timing.block,
-        )
-        self.processor = Processor(
-            fetcher, self.settler, inflight, config.concurrency, server._ends
-        )
-        runner = self.processor.runner = kinds.runner(
-            broker,
-            inflight,
-            self.settler,
-            server._handler,
-            policy,
-            clock=clock,
-            timing=timing,
-            error_handler=config.error_handler,
-            state=state,
-            on_free=self.processor.slot_is_free,
-            on_told=self.processor.look_again,
-        )
-        self.heartbeat = Heartbeat(
-            broker,
-            inflight,
-            runner,
-            server._identity,
-            concurrency=config.concurrency,
-            queues=queues,
-            strict_priority=config.strict_priority,
-            status=lambda: server.state,
-            on_servers=fetcher.servers_are,
-        )
-        self._guard = kinds.guard(
-            broker,
-            inflight,
-            timing=timing,
-            patience_s=config.shutdown_timeout,
-            exit_if_blocked=server._exit_if_blocked,
-        )
-        self.forwarder = Forwarder(
-            maintenance,
-            queues,
-            server.id,
-            interval=config.delayed_task_check_interval,
-        )
-        self.subscriber = Subscriber(connection, inflight, runner, queues, self.forwarder.announce)
-        self.recoverer = Recoverer(
-            maintenance, aggregation, queues, policy, clock=clock, orphan_s=timing.orphan
-        )
-        self.janitor = Janitor(
-            maintenance,
-            queues,
-            batch_size=config.janitor_batch_size,
-            archive_max_age_s=config.archive_max_age,
-            archive_max_size=config.archive_max_size,
-        )
-        self.aggregator = Aggregator(aggregation, queues, config.group) if config.group else None
-        observed = self.settler, fetcher, runner, self._guard
-        self.observation = Observation.of(server, connection, self.processor, observed)
-        self._healthcheck = (
-            Healthcheck(connection, config.health_check) if config.health_check else None
-        )
-
-    def lasting(self) -> Sequence[Coroutine[Any, Any, None]]:
-        """What goes on until the last outcome is written."""
-        never = asyncio.Event()
-        watching = [] if self.observation is None else [self.observation.run()]
-        return [
-            *watching,
-            keep_alive("settler", self.settler.run),
-            keep_alive("guard", self._guard.run),
-            keep_alive("subscriber", self.subscriber.run),
-            run_every(
-                "heartbeat", self.heartbeat.step, self._timing.heartbeat, stop=never, at_once=True
-            ),
-        ]
-
-    def periodic(self, stop: asyncio.Event) -> Sequence[Coroutine[Any, Any, None]]:
-        """What ends when the server shuts down, each at the end of its step."""
-        config, timing = self._config, self._timing
-        parts = [
-            run_every(
-                "forwarder",
-                self.forwarder.step,
-                config.delayed_task_check_interval,
-                stop=stop,
-                wake=self.forwarder.wake,
-                at_once=True,
-            ),
-            run_every("recoverer", self.recoverer.step, timing.recover, stop=stop, at_once=True),
-            run_every("sweep", self.recoverer.sweep, timing.sweep, stop=stop, at_once=True),
-            run_every("janitor", self.janitor.step, config.janitor_interval, stop=stop),
-        ]
-        if self.aggregator is not None:
-            parts.append(self.aggregator.run(stop))
-        if self._healthcheck is not None:
-            step, interval = self._healthcheck.step, config.health_check_interval
-            parts.append(run_every("healthcheck", step, interval, stop=stop))
-        return parts

@@ -30,7 +30,6 @@ from asyncq._broker.outcome import Done
 from asyncq._clock import Clock
 from asyncq._worker import processor
 from asyncq._worker.timing import Timing
-from asyncq.server import _Parts
 from asyncq.statistics import CALLS
 
 TASKS = 1000
@@ -266,7 +265,7 @@ async def test_the_parts_of_an_idle_server_say_little(
     config, timing = ServerConfig(queues={QUEUE: 1}), Timing()
     server = Server(own_redis.url, Gate(1), config)
     meter.listen(server._connection)
-    parts = _Parts(server, None)
+    parts = server._make_parts(None)
     steps = [
         (parts.heartbeat.step, timing.heartbeat),
         (parts.forwarder.step, config.delayed_task_check_interval),

@@ -180,7 +180,7 @@ class Kinds:
         )
 
 
-class _Server(Protocol):
+class Serving(Protocol):
     """What is asked of the server itself, which no part of it knows."""
 
     @property
@@ -197,7 +197,7 @@ class Observation:
     """A server as `Statistics` sees it, for as long as it is entered."""
 
     def __init__(
-        self, statistics: Statistics, server: _Server, processor: Processor, settler: Settler
+        self, statistics: Statistics, server: Serving, processor: Processor, settler: Settler
     ) -> None:
         self._statistics = statistics
         self._server = server
@@ -207,7 +207,7 @@ class Observation:
     @classmethod
     def of(
         cls,
-        server: _Server,
+        server: Serving,
         connection: Connection,
         processor: Processor,
         parts: tuple[Settler, Fetcher, Runner, Guard],
