@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 from typing_extensions import Unpack
 
@@ -20,6 +19,7 @@ from ._broker.producer import Answer, Enqueued, Producer
 from ._broker.replicas import ReplicaWait, Shortfall
 from ._broker.task_lists import TaskLists
 from ._clock import Clock
+from ._closing import Closing
 from ._task_ids import new_task_id
 from .errors import (
     EnqueueManyError,
@@ -39,7 +39,7 @@ _REDIS_TAKES = (512 << 20) - (64 << 10)
 """Of Redis's limit for a value, proto-max-bulk-len; some is for what is not the payload."""
 
 
-class Client:
+class Client(Closing):
     """Enqueues tasks. Safe for any number of coroutines of one event loop at a time.
 
     `redis` is a URL, a `redis.asyncio` client (read for its address, left alone), or another
@@ -205,17 +205,6 @@ class Client:
         """Close the connections. Safe to call again; connections that are shared stay open."""
         await self._completions.aclose()
         await self._connection.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     def __repr__(self) -> str:
         return f"<Client of {self.where}>"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from . import payload as payloads
 from ._broker.connection import Connection
@@ -15,6 +13,7 @@ from ._broker.scheduling import Scheduling
 from ._broker.task_lists import GONE, SLICE, Action, Place, TaskLists
 from ._broker.task_lists import Cursor as Cursor  # noqa: PLC0414 - public, by this name
 from ._clock import Clock
+from ._closing import Closing
 from .client import RedisSource, connection_source
 from .errors import QueueNotEmptyError, TaskNotFoundError, TaskStateError
 from .info import (
@@ -50,7 +49,7 @@ class ScanPage:
     cursor: Cursor | None
 
 
-class Inspector:
+class Inspector(Closing):
     """Looks at queues, tasks and servers of Python's and Go's alike, and moves tasks by hand.
 
     `redis` is what `Client` takes. Use it as `async with Inspector(url) as inspector:`, or call
@@ -330,17 +329,6 @@ class Inspector:
     async def aclose(self) -> None:
         """Close the connections. Safe to call again; connections that are shared stay open."""
         await self._connection.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     def __repr__(self) -> str:
         return f"<Inspector of {self.where}>"

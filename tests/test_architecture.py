@@ -42,6 +42,7 @@ LEAVES = {
     "cron": "duration_text errors",
     "_signals": "",
     "_background": "_signals errors",
+    "_closing": "",
 }
 ANY_LEAF = " ".join(LEAVES)
 PUBLIC = (

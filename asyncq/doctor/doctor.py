@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from .. import errors
 from .._broker import keys
@@ -14,6 +12,7 @@ from .._broker.connection import Connection
 from .._broker.examination import Examination
 from .._broker.vitals import Master, masters, may_not, read_vitals
 from .._clock import Clock
+from .._closing import Closing
 from ..client import RedisSource, connection_source
 from . import acl, presence, settings
 from .finding import Finding, Findings
@@ -44,7 +43,7 @@ class Diagnosis:
         return not any(finding.is_open for finding in self.findings)
 
 
-class Doctor:
+class Doctor(Closing):
     """Checks a live Redis: settings that endanger tasks, keys that break an invariant, servers
     that only seem to be there.
 
@@ -86,17 +85,6 @@ class Doctor:
     async def aclose(self) -> None:
         """Close the connections. Safe to call again; connections that are shared stay open."""
         await self._connection.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     def __repr__(self) -> str:
         return f"<Doctor of {self.where}>"
