@@ -8,6 +8,7 @@ python -m nox -s chaos     # a fleet of real processes under faults that follow 
 python -m nox -s bench     # asyncq and its rivals, measured in one run; hours, --quick minutes
 python -m nox -s fuzz      # millions of odd inputs for all that reads text or bytes
 python -m nox -s guarantees  # the tests that docs/guarantees.md names
+python -m nox -s docs      # the documentation as a site, in .nox/site; `-- serve` while writing
 python -m nox -s audit     # known vulnerabilities of what asyncq brings with it
 python -m nox -s ci        # everything that must pass
 """
@@ -114,6 +115,17 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Builds strictly: a dead link, a page without a place or a name without a page is an error."""
+    group = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "docs")
+    session.install("-e", ".", *group, _requirement("mypy"), _requirement("ruff"))
+    session.run("mypy", "--strict", "docs/site_hooks.py")  # what it imports is only here
+    command, *arguments = session.posargs or ["build"]
+    quiet = {"NO_MKDOCS_2_WARNING": "1"}  # an announcement of the theme, for its maintainers' plans
+    session.run("mkdocs", command, "--config-file", ".mkdocs.yml", *arguments, env=quiet)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     session.install(_requirement("ruff"))
     session.run("ruff", "check", ".")
@@ -130,7 +142,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def ci(session: nox.Session) -> None:
-    for name in ("lint", "types", "audit", "tests", "lowest", "demo"):
+    for name in ("lint", "types", "docs", "audit", "tests", "lowest", "demo"):
         session.notify(name)
     session.notify("bench", posargs=["--quick", "--only", "asyncq"])  # that it works, no figures
 
