@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,7 +18,7 @@ from waiting import until
 
 from asyncq import Client, Task
 from asyncq.cli.failure import CommandError
-from asyncq.cli.monitoring import Address, Gathered, check_installed
+from asyncq.cli.monitoring import Address, Gathered, check_installed, gathering
 from asyncq.statistics import ATTEMPTS, BUSY, ENDED, PROCESSES, Snapshot
 
 TASKS = """
@@ -274,6 +275,17 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(CommandError, match=r'pip install "asyncq\[metrics\]"'):
         check_installed()
+
+
+def test_without_a_directory_for_its_socket_it_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with (
+        pytest.raises(CommandError, match="make /tmp writable, or name another"),
+        gathering(Address("127.0.0.1", 0)),
+    ):
+        pass
 
 
 # What the supervisor makes of reports

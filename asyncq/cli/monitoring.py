@@ -306,8 +306,18 @@ class Gathered:
 
 @contextlib.contextmanager
 def _listening(gathered: Gathered) -> Generator[Path]:
-    """The socket on which worker processes report, in a directory that only this user can read."""
-    directory = tempfile.mkdtemp(prefix="asyncq-")
+    """The socket on which worker processes report, in a directory that only this user can read.
+
+    Raises `CommandError` where there is no such directory, as with a read-only root.
+    """
+    try:
+        directory = tempfile.mkdtemp(prefix="asyncq-")
+    except OSError as error:
+        raise CommandError(
+            "metrics of several processes need a private socket in the directory for temporary"
+            f" files: {error}; make /tmp writable, or name another directory in TMPDIR",
+            status=Exit.FAILED,
+        ) from None
     path = Path(directory, "metrics")
     server = _ReportServer(str(path), gathered)
     thread = threading.Thread(
