@@ -1,0 +1,137 @@
+"""The units, images and manifests of the pages on deployment: well formed, and what they start
+is accepted by the command line.
+
+The first line of such a block is a comment with its file name, unless its format knows none.
+"""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.core import TyperGroup
+
+from asyncq.cli.failure import Exit
+from asyncq.cli.main import app
+from asyncq.cli.worker import worker
+
+ROOT = Path(__file__).parent.parent
+HOW_TO = ROOT / "docs" / "how-to"
+
+GRACE_S = 30
+"""What the pages promise that a worker needs for its end, beyond `--shutdown-timeout`."""
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (HOW_TO / page).read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
+
+
+def command_of(words: Sequence[str]) -> Mapping[str, Any]:
+    """What the command line makes of `asyncq ...`: the values of its flags, and its `name`."""
+    program, *rest = words
+    assert Path(program).name == "asyncq"
+    command: Any = typer.main.get_command(app)
+    name = ""
+    while isinstance(command, TyperGroup):
+        name, *rest = rest
+        command = command.commands[name]
+    return {"name": name, **command.make_context(name, rest).params}
+
+
+def shutdown_timeout(command: Mapping[str, Any]) -> float:
+    given = command["shutdown_timeout"]
+    return 8 if given is None else float(given)
+
+
+# systemd
+
+
+def units() -> dict[str, str]:
+    """By file name."""
+    found = {}
+    for text in blocks("systemd.md", "ini"):
+        path = text.partition("\n")[0].removeprefix("# /etc/systemd/system/")
+        assert re.fullmatch(r"asyncq-\w+@?\.service", path), path
+        found[path] = text
+    return found
+
+
+def service(text: str) -> configparser.SectionProxy:
+    unit = configparser.ConfigParser(strict=False, interpolation=None, comment_prefixes=("#",))
+    unit.optionxform = str  # type: ignore[assignment, method-assign]  # names keep their case
+    unit.read_string(text.replace("\\\n", ""))
+    assert set(unit.sections()) == {"Unit", "Service", "Install"}
+    return unit["Service"]
+
+
+def environment_files() -> list[dict[str, str]]:
+    """The indented blocks of variables."""
+    text = (HOW_TO / "systemd.md").read_text()
+    found = re.findall(r"(?:^    [A-Z_]+=.*\n)+", text, re.M)
+    return [dict(word.split("=", 1) for word in shlex.split(block)) for block in found]
+
+
+@pytest.mark.parametrize("name", units())
+def test_unit_starts_what_the_command_line_accepts(name: str) -> None:
+    settings = service(units()[name])
+    command = command_of(shlex.split(settings["ExecStart"]))
+    assert settings["Type"] == "exec"
+    assert settings["RestartPreventExitStatus"] == str(Exit.USAGE.value)
+    if command["name"] == "worker":
+        assert settings["KillMode"] == "mixed"
+        assert float(settings["TimeoutStopSec"]) >= shutdown_timeout(command) + GRACE_S
+
+
+def test_page_has_units_for_all_that_runs_for_long() -> None:
+    commands = [command_of(shlex.split(service(text)["ExecStart"])) for text in units().values()]
+    assert {command["name"] for command in commands} == {"worker", "scheduler", "metrics"}
+
+
+def test_variables_of_environment_files_are_those_of_the_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    group: Any = typer.main.get_command(app)
+    known = {option.envvar for option in group.commands["worker"].params} | {"ASYNCQ_REDIS_URL"}
+    redis, mail = environment_files()
+    assert {*redis, *mail} <= known
+    for name, value in mail.items():
+        monkeypatch.setenv(name, value)
+    command = command_of(shlex.split(service(units()["asyncq-worker@.service"])["ExecStart"]))
+    assert list(command["queue"]) == ["critical=6", "mail=1"]
+    assert (command["concurrency"], command["processes"]) == (50, 2)
+    assert command["metrics_port"] == "127.0.0.1:9101"
+
+
+def test_exit_statuses_of_the_page_are_those_of_the_worker() -> None:
+    assert worker.__doc__ is not None
+    _, _, documented = worker.__doc__.partition("Exit status:")
+    listed = re.findall(r"^\| (\d+) \|", (HOW_TO / "systemd.md").read_text(), re.M)
+    assert set(listed) == set(re.findall(r"\d+", documented))
+    assert {int(status) for status in listed} <= {status.value for status in Exit}
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd here")
+def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
+    paths = []
+    for name, text in units().items():
+        path = tmp_path / name.replace("@", "@mail")
+        path.write_text(text.replace("/srv/app/.venv/bin/asyncq", sys.executable))
+        paths.append(str(path))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *paths],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,  # it also judges units of the machine, which are none of ours
+    )
+    assert [line for line in done.stderr.splitlines() if "asyncq-" in line] == []
