@@ -28,7 +28,7 @@ from asyncq import (
     TaskInfo,
     TaskState,
 )
-from asyncq._broker import keys, replicas, scripts
+from asyncq._broker import scripts
 from asyncq._broker.replicas import ReplicaWait
 from asyncq.devredis import DevRedisError
 from asyncq.doctor import Role, rule
@@ -379,6 +379,33 @@ async def test_sending_again_to_what_is_a_replica_by_now_acknowledges_nothing(
                 await soon(call)
 
 
+A, B = (
+    b"# Replication\r\nrole:master\r\nmaster_failover_state:no-failover\r\nmaster_replid:%s\r\n"
+    b"master_replid2:%s\r\n" % (id_ * 40, b"0" * 40)
+    for id_ in (b"a", b"b")
+)
+A_REPLICA = A.replace(b"role:master", b"role:slave\r\nmaster_host:127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(A, B), (A_REPLICA, A), (A, A_REPLICA), (A_REPLICA, A_REPLICA)]
+)
+@pytest.mark.parametrize("count", [0, 1])
+def test_count_of_replicas_in_another_history_counts_for_nothing(
+    before: bytes, after: bytes, count: int
+) -> None:
+    shortfall = ReplicaWait(1, 1000).shortfall([before, count, after])
+    assert shortfall is not None
+    assert shortfall.replaced
+
+
+def test_count_of_replicas_in_one_history_counts() -> None:
+    assert ReplicaWait(1, 1000).shortfall([A, 1, A]) is None
+    shortfall = ReplicaWait(2, 1000).shortfall([A, 1, A])
+    assert shortfall is not None
+    assert not shortfall.replaced
+
+
 # ---- refused ----
 
 
@@ -389,42 +416,17 @@ def make_user(server: RedisServer, *, without: str = "") -> str:
     return server.url.replace("//", "//u:p@")
 
 
-@pytest.mark.parametrize(
-    ("timeout_ms", "in_time", "late"), [(1, 0.4, 0.6), (1000, 0.9, 1.1), (600_000, 4.9, 5.1)]
-)
-def test_acknowledgement_later_than_its_limit_is_doubted(
-    timeout_ms: int, in_time: float, late: float
-) -> None:
-    wait = ReplicaWait(1, timeout_ms)
-    assert not wait.is_doubtful(in_time)
-    assert wait.is_doubtful(late)
-
-
-async def test_late_acknowledgement_is_asked_for_again_before_it_is_believed(
-    client: Client, servers: Replicated, queue: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(replicas, "_MOST_DOUBTED_S", 0.0)  # whatever comes is late
-    trips = count_calls(client)
-    info = await client.enqueue(Task("t", queue=queue), wait_replicas=1)
-    assert len(trips) == 2
-    assert await asyncio.to_thread(state_of, servers.replicas[0], queue, info.id) == "pending"
-    infos = await client.enqueue_many([Task("t")] * 3, queue=queue, wait_replicas=1)
-    assert len(trips) == 4
-    assert len({info.id for info in infos}) == 3
-    async with servers.master.client() as redis:
-        assert await redis.llen(keys.pending(queue)) == 4
-
-
 async def test_rights_of_a_producer_are_enough_to_wait(servers: Replicated, queue: str) -> None:
     async with Client(make_user(servers.master)) as client:
         await client.enqueue(Task("t", queue=queue), wait_replicas=1)
 
 
+@pytest.mark.parametrize("right", ["wait", "info"])
 async def test_user_who_may_not_wait_is_told_which_right_he_needs(
-    servers: Replicated, queue: str
+    servers: Replicated, queue: str, right: str
 ) -> None:
-    async with Client(make_user(servers.master, without="wait")) as client:
-        with pytest.raises(NotReplicatedError, match=r"\+wait\b") as raised:
+    async with Client(make_user(servers.master, without=right)) as client:
+        with pytest.raises(NotReplicatedError, match=rf"\+{right}\b") as raised:
             await client.enqueue(Task("t", queue=queue), wait_replicas=1)
         results = await client.enqueue_many(
             [Task("t", queue=queue)] * 3, wait_replicas=1, return_exceptions=True

@@ -198,6 +198,41 @@ async def test_no_acknowledged_task_is_lost_when_a_node_of_a_cluster_is_killed(
     assert not [info.id for info in stream.acknowledged if info.id not in stored]
 
 
+async def test_acknowledgement_that_outlives_its_master_is_not_believed(
+    cluster: tuple[RedisCluster, RedisServer], queue: str
+) -> None:
+    """The master drops the task when it follows the one that took over, and is made a master again
+    while WAIT still waits: Valkey 9.1 then compares offsets of two histories."""
+    servers, replica = cluster
+    master, *_ = servers.nodes
+    name, *_ = queues_by_node(servers, queue)
+    async with Client(servers.url) as client:
+        await client.enqueue(Task("t", queue=name), wait_replicas=PATIENT)
+        replica.pause()
+        say(master, "CLIENT", "KILL", "TYPE", "replica")  # it shall not get what comes now
+        call = client.enqueue(Task("t", queue=name, task_id="dropped"), wait_replicas=PATIENT)
+        waiting = asyncio.create_task(call)
+        await until(lambda: state_of(master, name, "dropped"))
+        master.pause()
+        replica.resume()
+        await asyncio.to_thread(_take_over, replica)
+        for n in range(20):  # the new history shall be longer than the old one
+            say(replica, "SET", f"{{{name}}}{n}", "x" * 1000)
+        master.resume()
+        await asyncio.to_thread(
+            wait_until, "it follows", lambda: say(master, "ROLE")[3:4] == ["connected"]
+        )
+        await asyncio.to_thread(_take_over, master)
+        info = await soon(waiting)
+    assert state_of(master, name, info.id) == "pending"
+    assert on_replica(replica, name, info.id) == "pending"
+
+
+def _take_over(replica: RedisServer) -> None:
+    wait_until("it may", lambda: say(replica, "CLUSTER", "FAILOVER", "TAKEOVER") == "OK")
+    wait_until("it is a master", lambda: say(replica, "ROLE")[0] == "master")
+
+
 def on_replica(replica: RedisServer, queue: str, task_id: str) -> object:
     """As `state_of`, of a node that sends to its master all who do not ask for its own word."""
     with redis.Redis(

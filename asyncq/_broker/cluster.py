@@ -13,7 +13,7 @@ from redis.crc import key_slot
 from ..errors import RedisError, RedisReplyError, RedisUnavailableError
 from . import keys, scripts
 from .address import Cluster, host_and_port
-from .conversation import Behind, Call, unknown_script
+from .conversation import Call, Frame, unknown_script
 from .dialer import ToEndpoint
 from .line import Line, Reply, pack
 from .pool import Pool
@@ -141,7 +141,7 @@ _CLUSTER_SLOTS = pack("CLUSTER", "SLOTS")
 
 
 def with_many(
-    calls: Sequence[Call], slots: Slots, behind: Behind | None = None
+    calls: Sequence[Call], slots: Slots, frame: Frame | None = None
 ) -> Generator[Question, Answer, list[Reply]]:
     """The conversation with a cluster: every call to its node, then on to where it is sent.
 
@@ -161,18 +161,15 @@ def with_many(
         for item in items:
             by_node[item.node].append(item)
         items = []
-        last = [] if behind is None else [behind.packed]
-        answer = yield {
-            node: [p for i in its for p in i.packed()] + last for node, its in by_node.items()
-        }
+        answer = yield _question(by_node, frame)
         for node, its in by_node.items():
             said = answer[node]
             if isinstance(said, RedisError):
                 slots.lost(node)
                 failed |= {item.n: said for item in its}
             else:
-                if behind is not None:
-                    behind.take(said, [item.n for item in its])
+                if frame is not None:
+                    frame.take(said, [item.n for item in its])
                 items += _take(its, said, replies, slots)
         if not items:
             break
@@ -181,6 +178,13 @@ def with_many(
     for n, error in failed.items():
         replies[n] = error
     return replies
+
+
+def _question(by_node: Mapping[Node, list[_Item]], frame: Frame | None) -> Question:
+    said = {node: [part for item in its for part in item.packed()] for node, its in by_node.items()}
+    if frame is None:
+        return said
+    return {node: frame.around(packed) for node, packed in said.items()}
 
 
 def _take(
@@ -237,35 +241,35 @@ class ManyNodes:
         self._pools: dict[Node, Pool] = {}
         self._patient_pools: dict[Node, Pool] = {}
 
-    async def say(self, calls: Sequence[Call], behind: Behind | None = None) -> list[Reply]:
+    async def say(self, calls: Sequence[Call], frame: Frame | None = None) -> list[Reply]:
         """A reply for every call, as `Connection.run` promises it."""
         was_stale = self._slots.stale
-        conversation = with_many(calls, self._slots, behind)
+        conversation = with_many(calls, self._slots, frame)
         try:
             question = next(conversation)
             while True:
-                question = conversation.send(await self._ask(question, behind))
+                question = conversation.send(await self._ask(question, frame))
         except StopIteration as end:
             answered: list[Reply] = end.value
             if was_stale:
                 await self._let_go()
             return answered
 
-    async def _ask(self, question: Question, behind: Behind | None) -> Answer:
+    async def _ask(self, question: Question, frame: Frame | None) -> Answer:
         if len(question) == 1:
             ((node, packed),) = question.items()
-            return {node: await self._ask_node(node, packed, behind)}
-        answers = await asyncio.gather(*(self._ask_node(*one, behind) for one in question.items()))
+            return {node: await self._ask_node(node, packed, frame)}
+        answers = await asyncio.gather(*(self._ask_node(*one, frame) for one in question.items()))
         return dict(zip(question, answers, strict=True))
 
     async def _ask_node(
-        self, node: Node, packed: list[bytes], behind: Behind | None
+        self, node: Node, packed: list[bytes], frame: Frame | None
     ) -> list[Reply] | RedisError:
         try:
-            if behind is None:
+            if frame is None:
                 return await self._pool(self._pools, node).exchange(packed)
             patient = self._pool(self._patient_pools, node)
-            return await patient.exchange(packed, behind.longer_s)
+            return await patient.exchange(packed, frame.longer_s)
         except RedisError as error:
             return error
 

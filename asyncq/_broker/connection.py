@@ -16,7 +16,7 @@ from .address import Address, Cluster
 from .address import RedisSource as ForeignSource
 from .blocking import SyncConnection
 from .cluster import ManyNodes
-from .conversation import Behind, Call, with_one
+from .conversation import Call, Frame, with_one
 from .dialer import Dialer, dialer_to
 from .line import Line, Reply
 from .pool import Pool
@@ -24,9 +24,9 @@ from .source import read_source
 from .waiting import Dials, Listener, Waiter
 
 __all__ = [
-    "Behind",
     "Call",
     "Connection",
+    "Frame",
     "Listener",
     "RedisSource",
     "Reply",
@@ -41,7 +41,7 @@ CallHook: TypeAlias = Callable[[Sequence[Call], float, BaseException | None], No
 class _Transport(Dials, Protocol):
     """What differs between one Redis and a cluster."""
 
-    async def say(self, calls: Sequence[Call], behind: Behind | None = None) -> list[Reply]: ...
+    async def say(self, calls: Sequence[Call], frame: Frame | None = None) -> list[Reply]: ...
 
     async def aclose(self) -> None: ...
 
@@ -52,27 +52,27 @@ class _OneNode:
     def __init__(self, dialer: Dialer) -> None:
         self._dialer = dialer
         self._pool = Pool(dialer)
-        # Of their own for calls with something behind them: a replica that is away would soon
+        # Of their own for calls with something around them: a replica that is away would soon
         # have all connections waiting for it.
         self._patient_pool = Pool(dialer)
 
-    async def say(self, calls: Sequence[Call], behind: Behind | None = None) -> list[Reply]:
-        conversation = with_one(calls, behind)
+    async def say(self, calls: Sequence[Call], frame: Frame | None = None) -> list[Reply]:
+        conversation = with_one(calls, frame)
         try:
             packed = next(conversation)
             while True:
-                packed = conversation.send(await self._exchange(packed, behind))
+                packed = conversation.send(await self._exchange(packed, frame))
         except StopIteration as end:
             answered: list[Reply] = end.value
             return answered
 
     async def _exchange(
-        self, packed: list[bytes], behind: Behind | None
+        self, packed: list[bytes], frame: Frame | None
     ) -> list[Reply] | RedisUnavailableError:
         try:
-            if behind is None:
+            if frame is None:
                 return await self._pool.exchange(packed)
-            return await self._patient_pool.exchange(packed, behind.longer_s)
+            return await self._patient_pool.exchange(packed, frame.longer_s)
         except RedisUnavailableError as error:
             return error
 
@@ -122,13 +122,13 @@ class Connection:
             return cls(address, ManyNodes(address), owner=True)
         return cls(address, _OneNode(dialer_to(address)), owner=True)
 
-    async def run(self, calls: Sequence[Call], behind: Behind | None = None) -> list[Reply]:
+    async def run(self, calls: Sequence[Call], frame: Frame | None = None) -> list[Reply]:
         """Say all `calls` in one round trip (one per node in a cluster); a reply for each.
 
         An error that Redis answers with is not raised: it stands in its call's place as a
         `RedisReplyError`. Calls of one run must not depend on each other's order: one whose
-        script Redis did not know is sent again after the others. What is said `behind` them travels
-        on their connections, to each node, and keeps the replies itself.
+        script Redis did not know is sent again after the others. The `frame` is said around them,
+        on their connections, to each node, and keeps the replies to it itself.
 
         Raises `RedisUnavailableError`: with `sent=False` nothing was executed, with `sent=True`
         any of the calls may have been. In a cluster it is raised only if it holds for all
@@ -138,16 +138,16 @@ class Connection:
         if not calls:
             return []
         if self.on_call is None:
-            return await self._transport.say(calls, behind)
-        return await self._timed(calls, behind, self.on_call)
+            return await self._transport.say(calls, frame)
+        return await self._timed(calls, frame, self.on_call)
 
     async def _timed(
-        self, calls: Sequence[Call], behind: Behind | None, hook: CallHook
+        self, calls: Sequence[Call], frame: Frame | None, hook: CallHook
     ) -> list[Reply]:
         failed: BaseException | None = None
         start = time.perf_counter()
         try:
-            return await self._transport.say(calls, behind)
+            return await self._transport.say(calls, frame)
         except BaseException as error:
             failed = error
             raise

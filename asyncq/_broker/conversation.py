@@ -53,18 +53,25 @@ class Call:
 
 
 @dataclass(slots=True)
-class Behind:
-    """A command that is said behind the calls of every exchange, on their connection."""
+class Frame:
+    """Commands that are said around the calls of every exchange, on their connection."""
 
-    packed: bytes
+    ahead: Sequence[bytes]
+    behind: Sequence[bytes]
     longer_s: float
     """How much longer than other calls it may take."""
-    replies: dict[int, Reply] = field(default_factory=dict)
-    """What was answered to it, for the place of every call that it was said behind."""
+    replies: dict[int, Sequence[Reply]] = field(default_factory=dict)
+    """What was answered to them, for the place of every call that they were said around."""
+
+    def around(self, packed: Sequence[bytes]) -> list[bytes]:
+        return [*self.ahead, *packed, *self.behind]
 
     def take(self, replies: list[Reply], places: Iterable[int]) -> None:
-        """Take the last of the replies to an exchange with the calls at `places`."""
-        self.replies |= dict.fromkeys(places, replies.pop())
+        """Take its own out of the replies to an exchange with the calls at `places`."""
+        first, last = len(self.ahead), len(replies) - len(self.behind)
+        said = [*replies[:first], *replies[last:]]
+        replies[:] = replies[first:last]
+        self.replies |= dict.fromkeys(places, said)
 
     def forget(self, count: int) -> None:
         """Forget the first calls: what comes next has place 0."""
@@ -81,20 +88,18 @@ def unknown_script(call: Call, reply: Reply) -> bool:
 Conversation: TypeAlias = Generator[list[bytes], "list[Reply] | RedisUnavailableError", list[Reply]]
 
 
-def with_one(calls: Sequence[Call], behind: Behind | None = None) -> Conversation:
+def with_one(calls: Sequence[Call], frame: Frame | None = None) -> Conversation:
     """The conversation with one Redis: all calls, then those whose script it did not know.
 
     It is given the error where there are no replies, and raises it: once anything was answered
     always as `sent`.
     """
     packed = [call.packed() for call in calls]
-    if behind is not None:
-        packed.append(behind.packed)
-    replies = yield packed
+    replies = yield packed if frame is None else frame.around(packed)
     if isinstance(replies, RedisUnavailableError):
         raise replies
-    if behind is not None:
-        behind.take(replies, range(len(calls)))
+    if frame is not None:
+        frame.take(replies, range(len(calls)))
     unknown: list[int] = []
     for n, reply in enumerate(replies):
         if type(reply) is RedisReplyError:
@@ -103,22 +108,20 @@ def with_one(calls: Sequence[Call], behind: Behind | None = None) -> Conversatio
             elif reply.code == "MOVED":
                 replies[n] = RedisReplyError(f"{reply.text} ({_CLUSTER_HINT})")
     if unknown:
-        yield from _whole(calls, behind, unknown, replies)
+        yield from _whole(calls, frame, unknown, replies)
     return replies
 
 
 def _whole(
-    calls: Sequence[Call], behind: Behind | None, places: list[int], replies: list[Reply]
+    calls: Sequence[Call], frame: Frame | None, places: list[int], replies: list[Reply]
 ) -> Generator[list[bytes], list[Reply] | RedisUnavailableError, None]:
     """Say the calls at `places` with their scripts, and put the replies there."""
     packed = [calls[n].packed_whole() for n in places]
-    if behind is not None:
-        packed.append(behind.packed)
-    again = yield packed
+    again = yield packed if frame is None else frame.around(packed)
     if isinstance(again, RedisUnavailableError):
         raise RedisUnavailableError(again.where, again.reason, sent=True) from again
-    if behind is not None:
-        behind.take(again, places)
+    if frame is not None:
+        frame.take(again, places)
     for n, reply in zip(places, again, strict=True):
         replies[n] = reply
 

@@ -35,7 +35,7 @@ from .arguments import (
     reply_error,
 )
 from .codec import encode_task
-from .connection import Behind, Call, Connection, Reply
+from .connection import Call, Connection, Frame, Reply
 from .lane import Lane
 from .message import TaskMessage
 from .replicas import ReplicaWait, Shortfall
@@ -140,7 +140,7 @@ class Producer:
         slices: Sequence[Slice[NewTask]],
         call_token: str,
         calls: Sequence[Call] = (),
-        behind: Behind | None = None,
+        frame: Frame | None = None,
     ) -> list[Reply]:
         """One round trip; a reply of enqueue.lua for every slice. `calls` if they are made already.
 
@@ -153,14 +153,14 @@ class Producer:
         }
         calls = calls or self.calls(slices, call_token)
         if not announce:
-            return await self.connection.run(calls, behind)
+            return await self.connection.run(calls, frame)
         announcements = [Call.command("SADD", keys.QUEUES, queue) for queue in announce]
-        replies = await self.connection.run([*announcements, *calls], behind)
+        replies = await self.connection.run([*announcements, *calls], frame)
         for queue, reply in zip(announce, replies, strict=False):
             if not isinstance(reply, RedisError):
                 announced[queue] = time.monotonic() + _ANNOUNCE_AGAIN_S
-        if behind is not None:
-            behind.forget(len(announce))
+        if frame is not None:
+            frame.forget(len(announce))
         return replies[len(announce) :]
 
     def calls(self, slices: Sequence[Slice[NewTask]], call_token: str) -> list[Call]:
@@ -191,7 +191,6 @@ class _Sending:
 
     __slots__ = (
         "_call_token",
-        "_doubted",
         "_maybe_stored",
         "_pauses",
         "_producer",
@@ -211,7 +210,6 @@ class _Sending:
         self._producer = producer
         self._wait = wait
         self._call_token = ""
-        self._doubted = False
         self._maybe_stored = False
         self._pauses: Sequence[float] = _ENQUEUE_PAUSES_S
 
@@ -240,7 +238,7 @@ class _Sending:
 
     async def deliver(self, ready: _Ready) -> None:
         self.open, calls = ready
-        self._maybe_stored = self._doubted = False
+        self._maybe_stored = False
         await self.once(calls)
         if self.open:
             await self.again()
@@ -257,10 +255,9 @@ class _Sending:
 
     async def once(self, calls: Sequence[Call] = ()) -> None:
         """One round trip with all that is open; what has to be sent again stays so."""
-        behind = None if self._wait is None else self._wait.behind()
-        began = 0.0 if behind is None else time.monotonic()
+        frame = None if self._wait is None else self._wait.frame()
         try:
-            replies = await self._producer.enqueue_once(self.open, self._call_token, calls, behind)
+            replies = await self._producer.enqueue_once(self.open, self._call_token, calls, frame)
         except RedisUnavailableError as error:
             self._maybe_stored = self._maybe_stored or error.sent
             for slice_ in self.open:
@@ -268,8 +265,8 @@ class _Sending:
         else:
             sent = self.open
             self._take(replies)
-            if self._wait is not None and behind is not None:
-                self._hear(self._wait, sent, behind.replies, time.monotonic() - began)
+            if self._wait is not None and frame is not None:
+                self._hear(self._wait, sent, frame.replies)
 
     def _fail(
         self, slice_: Slice[NewTask], error: RedisUnavailableError, maybe_stored: bool
@@ -307,29 +304,27 @@ class _Sending:
         self,
         wait: ReplicaWait,
         sent: Sequence[Slice[NewTask]],
-        said: Mapping[int, Reply],
-        took_s: float,
+        said: Mapping[int, Sequence[Reply]],
     ) -> None:
-        """Note what replicas said of the tasks that were stored, `took_s` after they were sent."""
+        """Note what replicas said of the tasks that were stored."""
         again: list[Slice[NewTask]] = []
-        doubtful = wait.is_doubtful(took_s) and not self._doubted
-        self._doubted = self._doubted or doubtful
         for n, slice_ in enumerate(sent):
             stored = [one for one in slice_.items if isinstance(self.results[one[0]], Enqueued)]
             if not stored:
                 continue
             shortfall = wait.shortfall(said[n])
-            uncertain = doubtful if shortfall is None else shortfall.demoted
+            if shortfall is None:
+                continue
             for place, item in stored:
                 result = self.results[place]
-                if uncertain:
+                if shortfall.replaced:
                     self.results[place] = OutcomeUnknownError(item.message.id, slice_.queue)
                 elif isinstance(result, Enqueued):
                     self.results[place] = replace(result, shortfall=shortfall)
-            if uncertain:
+            if shortfall.replaced:
                 self._maybe_stored = True
                 again.append(Slice(slice_.queue, stored))
-            elif shortfall is not None and not self._producer.connection.is_cluster:
+            elif not self._producer.connection.is_cluster:
                 # Of a cluster another node may have its replicas.
                 self._wait = wait.hardly()
         if again:

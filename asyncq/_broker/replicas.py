@@ -1,16 +1,26 @@
-"""Waiting until replicas have a write: what is said behind it, and what the answer means."""
+"""Waiting until replicas have a write: what is said around it, and what the answers mean.
+
+WAIT compares offsets: how far the write reached in the master's history, and how far replicas have
+come. Such a number means nothing in another history, and WAIT does not look which one it is in: on
+Valkey 9.1 in a cluster it goes on waiting while its master is demoted, drops the write, follows
+the new master and is made a master again, and then takes the replica's offset in the new history
+for an acknowledgement. So the master is asked for its history before the write and after WAIT.
+A server that was a replica in between has another: it takes over its master's, and whoever
+is made a master begins one.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import RedisError, RedisReplyError
-from .conversation import Behind
+from .conversation import Frame
 from .line import Reply, is_demotion, pack
 
-# By feel: no failover that is set up with sense is quicker; no replica is slower.
-_LEAST_DOUBTED_S, _MOST_DOUBTED_S = 0.5, 5.0
+_INFO = pack("INFO", "replication")
+_REPLACED = "the master that stored it was replaced meanwhile"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +31,8 @@ class Shortfall:
     replicas: int
     """How many said so in time; 0 where Redis did not tell."""
     reason: str
-    demoted: bool = False
-    """Whether the one who stored it is no master any more: the new one may not have it."""
+    replaced: bool = False
+    """Whether the one who stored it stopped being the master: the new one may not have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,31 +43,29 @@ class ReplicaWait:
     timeout_ms: int
     on_disk: bool = False
 
-    def behind(self) -> Behind:
-        """What is said behind the calls that store tasks."""
+    def frame(self) -> Frame:
+        """What is said around the calls that store tasks."""
         # The master's own disk counts, too: when all of them lose power, replicas are brought in
         # step with a master that comes back, whatever their own disks have.
-        command = ("WAITAOF", 1) if self.on_disk else ("WAIT",)
-        packed = pack(*command, self.replicas, self.timeout_ms)
-        return Behind(packed, self.timeout_ms / 1000)
+        command = (self._command, 1) if self.on_disk else (self._command,)
+        wait = pack(*command, self.replicas, self.timeout_ms)
+        return Frame((_INFO,), (wait, _INFO), self.timeout_ms / 1000)
 
     def hardly(self) -> ReplicaWait:
         """The same without patience: they were waited for already."""
         return replace(self, timeout_ms=1)
 
-    def is_doubtful(self, took_s: float) -> bool:
-        """Whether an acknowledgement came so late that it has to be asked for again.
-
-        WAIT gives up in time; who acknowledges later has hung. Perhaps it was replaced meanwhile,
-        and answered in its first moments as if it had not been.
-        """
-        return took_s > min(max(self.timeout_ms / 1000, _LEAST_DOUBTED_S), _MOST_DOUBTED_S)
-
-    def shortfall(self, reply: Reply) -> Shortfall | None:
-        """What an answer lacks; None if it is enough."""
-        if isinstance(reply, RedisError):
-            demoted = isinstance(reply, RedisReplyError) and is_demotion(reply)
-            return Shortfall(self.replicas, 0, self._explained(reply), demoted)
+    def shortfall(self, said: Sequence[Reply]) -> Shortfall | None:
+        """What the answers to `frame` lack; None if they are enough."""
+        before, reply, after = said
+        for error in said:
+            if isinstance(error, RedisError):
+                replaced = isinstance(error, RedisReplyError) and is_demotion(error)
+                command = self._command if error is reply else "INFO"
+                return Shortfall(self.replicas, 0, _explained(error, command), replaced)
+        history = _history_of_master(before)
+        if history is None or history != _history_of_master(after):
+            return Shortfall(self.replicas, 0, _REPLACED, replaced=True)
         local, replicas = self._counts(reply)
         if replicas < self.replicas:
             return Shortfall(self.replicas, replicas, self._late(f"{replicas} of {self.replicas}"))
@@ -76,14 +84,24 @@ class ReplicaWait:
         where = " on disk" if self.on_disk else ""
         return f"{how_many} replicas said within {limit_s:g} s that they have it{where}"
 
-    def _explained(self, error: RedisError) -> str:
-        command = "WAITAOF" if self.on_disk else "WAIT"
-        if not isinstance(error, RedisReplyError):
-            return str(error)
-        if error.code == "NOPERM":
-            return f"{error} (its user needs +{command.lower()})"
-        if "unknown command" in error.text:
-            return f"this server has no {command}, which came with Redis 7.2 and Valkey 7.2"
-        if "appendonly" in error.text:
-            return f"its master does not write to disk (appendonly no): {error}"
+    @property
+    def _command(self) -> str:
+        return "WAITAOF" if self.on_disk else "WAIT"
+
+
+def _history_of_master(info: bytes) -> bytes | None:
+    """Which history a master writes, of INFO replication; None for a replica."""
+    found = re.search(rb"^role:master\b.*^(master_replid:\w+)", info, re.DOTALL | re.MULTILINE)
+    return found and found[1]
+
+
+def _explained(error: RedisError, command: str) -> str:
+    if not isinstance(error, RedisReplyError):
         return str(error)
+    if error.code == "NOPERM":
+        return f"{error} (its user needs +{command.lower()})"
+    if "unknown command" in error.text:
+        return f"this server has no {command}, which came with Redis 7.2 and Valkey 7.2"
+    if "appendonly" in error.text:
+        return f"its master does not write to disk (appendonly no): {error}"
+    return str(error)

@@ -77,8 +77,8 @@ _SCRIPTS: dict[Role, Sequence[Script]] = {
 }
 _COMMANDS: dict[Role, str] = {
     # Not waitaof, which Redis before 7.2 does not know: it would not take the rule.
-    Role.PRODUCER: "sadd subscribe wait",
-    Role.WORKER: "sadd zadd zrem del zcount smembers blmove subscribe wait",
+    Role.PRODUCER: "sadd subscribe wait info",
+    Role.WORKER: "sadd zadd zrem del zcount smembers blmove subscribe wait info",
     Role.SCHEDULER: "sadd zadd zrem del",
     Role.INSPECTOR: "smembers sismember sadd srem mget sscan zcard llen setnx del publish get hvals"
     " hget lrange zrevrange scan exists cluster|keyslot info",

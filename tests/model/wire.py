@@ -12,7 +12,7 @@ from hashlib import sha1
 from typing import Any, TypeVar
 
 from asyncq._broker.codec import UndecodableError, decode_task
-from asyncq._broker.connection import Behind, Call, Connection, Reply
+from asyncq._broker.connection import Call, Connection, Frame, Reply
 from asyncq._broker.scripts import Script
 from asyncq._clock import Clock
 from asyncq.errors import RedisUnavailableError
@@ -93,8 +93,8 @@ class Wire(Connection):
             raise reply
         return reply
 
-    async def run(self, calls: Sequence[Call], behind: Behind | None = None) -> list[Reply]:
-        assert behind is None, "nobody waits for replicas here"
+    async def run(self, calls: Sequence[Call], frame: Frame | None = None) -> list[Reply]:
+        assert frame is None, "nobody waits for replicas here"
         if self.cut_after is not None and len(calls) > self.cut_after:
             raise RedisUnavailableError(self.where, "cut by the test", sent=False)
         sent = [
