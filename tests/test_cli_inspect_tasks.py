@@ -53,7 +53,7 @@ async def test_tasks_of_a_state_are_listed(
     cells = dict(zip(titles, rows[0], strict=True))
     assert cells.get("Last error", r"no\nroute") == r"no\nroute"
     assert cells.get("Retried", "2/25") == "2/25"
-    assert cells.get("Result", "0xff (1 bytes)") == "0xff (1 bytes)"
+    assert cells.get("Result", "0xff (1 byte)") == "0xff (1 byte)"
 
     records = (await operated(redis_url, "task", "list", *flags, "--json")).json
     assert [record["id"] for record in records] == ["a", "b"]
@@ -164,7 +164,7 @@ async def test_task_is_inspected_with_all_that_is_known(
         "Retention:\t1m", "Group:\tg", "Last error:\n  no\n  route\\x1b",
         "Headers:\n  trace: x\\x1by",
         f'Payload ({len(PAYLOAD)} bytes):\n  {{"user": 7, "note": "\\x1b[31m"}}',
-        "Result (1 bytes):\n  (no text: 1 bytes, here as base64)\n  /w==",
+        "Result (1 byte):\n  (no text: 1 byte, here as base64)\n  /w==",
     ):  # fmt: skip
         assert f"{line}\n" in said.out
 
@@ -311,7 +311,7 @@ async def test_payload_is_edited(
     said = await operated(
         redis_url, "task", "edit", "a", "-q", queue, "--json-payload", '{"user": 1}'
     )
-    assert "has a new payload of 11 bytes" in said.out
+    assert "has a new payload of 11 byte" in said.out
     assert (await inspector.task_info(queue, "a")).payload == b'{"user": 1}'
     said = await operate(redis_url, "task", "edit", "a", "-q", queue)
     assert said.status == 1

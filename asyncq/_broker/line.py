@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Iterable, Iterator
+from os.path import exists
 from typing import Any, TypeAlias
 
 import hiredis
@@ -281,6 +282,8 @@ def _not_connected(
         # Its last words, if it had any, are often lost with the connection.
         reason += " (it hung up at once: too many clients, or TLS on one side only?)"
     reason += "".join(_advice(e) for e in chain if isinstance(e, ssl.SSLCertVerificationError))
+    if endpoint.tls and any(isinstance(e, FileNotFoundError) for e in chain):
+        reason += f" ({_absent(endpoint)})"
     return RedisUnavailableError(endpoint.where, reason, sent=False)
 
 
@@ -292,6 +295,15 @@ def _advice(error: ssl.SSLCertVerificationError) -> str:
     if error.verify_code in _OTHER_NAME:
         return " (connect by a name that the certificate has)"
     return " (name the file of the authority that signed it: ?ssl_ca_certs=/path/to/ca.pem)"
+
+
+def _absent(endpoint: Endpoint) -> str:
+    """The files of the TLS settings that are not there, which OpenSSL does not name."""
+    files = {name: endpoint.options.get(name) for name in _FILES}
+    return ", ".join(f"{name}={file}" for name, file in files.items() if file and not exists(file))
+
+
+_FILES = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
 
 
 def _lost(endpoint: Endpoint, error: Exception, limit: float) -> RedisUnavailableError:
@@ -311,6 +323,8 @@ def _reason(chain: list[BaseException], limit: float) -> str:
     for error in chain:
         if isinstance(error, TimeoutError):
             return f"no answer within {limit:g} s"
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return f"certificate verify failed: {error.verify_message.rstrip('.')}"
         if isinstance(error, OSError):
             return error.strerror or str(error)
     return str(chain[0]) or type(chain[0]).__name__

@@ -20,7 +20,7 @@ from asyncq.doctor import Diagnosis, Doctor, Finding, Role, Severity, rule
 
 from .failure import CommandError, Exit
 from .process import loop_factory
-from .reach import wait_for_redis, wrong_address_explained
+from .reach import refusal, wait_for_redis, wrong_address_explained
 
 _WIDEST = 100
 _MARGIN = 9
@@ -61,15 +61,12 @@ async def _examine(settings: ExaminationSettings) -> Diagnosis:
     with wrong_address_explained():
         client = Client(settings.redis)
     async with client:
-        await wait_for_redis(client, settings.connect_timeout)
+        await wait_for_redis(client, settings.connect_timeout, told=False)
         async with Doctor(client) as doctor:
             try:
                 return await doctor.examine(fix=settings.fix, on_progress=_progress())
             except RedisReplyError as error:
-                raise CommandError(
-                    f"Redis at {client.where} refuses to be looked at: {error.text}",
-                    status=Exit.FAILED,
-                ) from None
+                raise refusal(client.where, error, "doctor") from None
             except RedisUnavailableError as error:
                 raise CommandError(str(error), status=Exit.NO_REDIS) from None
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 
 from asyncq import Client, RedisNotConfiguredError, RedisReplyError, RedisUnavailableError
 from asyncq.devredis import DevRedisError
+from asyncq.safe_text import safe
 
 from .failure import CommandError, Exit
 
@@ -17,6 +20,13 @@ _log = logging.getLogger("asyncq")
 _RETRY_EVERY_S = 0.5
 _SAY_EVERY_S = 5.0
 
+
+_REMEDY = "; --redis or ASYNCQ_REDIS_URL says where it is"
+_DISTRUST = "certificate verify failed"
+"""What OpenSSL says; no later attempt would be any better."""
+
+_FORBIDDEN = re.compile("NOPERM|ERR The user executing the script can't|ERR ACL failure in script")
+"""What Redis says of what its user may not do; in scripts 7.0 says it in another way than 7.2."""
 
 _NOBODY_SAID = (
     "nobody said where Redis is: pass --redis redis://localhost:6379/0, or set ASYNCQ_REDIS_URL"
@@ -35,15 +45,18 @@ def wrong_address_explained() -> Generator[None]:
         raise CommandError(str(error)) from None
 
 
-async def wait_for_redis(client: Client, patience: float) -> None:
+async def wait_for_redis(client: Client, patience: float, *, told: bool = True) -> None:
     """Returns when Redis answers, after `patience` seconds at most.
 
-    Raises `CommandError` when it has not, or when waiting is of no use: a wrong password, no
-    development server to start.
+    `told`: the wait is logged, with what would help; else it is said in one line, and only on a
+    terminal, where somebody waits, too.
+
+    Raises `CommandError` when it has not, or when waiting is of no use: a wrong password, a
+    certificate that cannot be trusted, no development server to start.
     """
     clock = asyncio.get_running_loop().time
     start = clock()
-    said = None
+    said: float | None = None
     while True:
         reason = await _try(client, max(0.1, patience - (clock() - start)))
         waited = clock() - start
@@ -52,11 +65,15 @@ async def wait_for_redis(client: Client, patience: float) -> None:
                 _log.info("Redis answers at %s", client.where)
             return
         if waited >= patience:
+            remedies = _remedies(said is not None) if told else _REMEDY
             raise CommandError(
-                f"no Redis within {patience:g} s: {reason}" + _remedies(said is not None),
-                status=Exit.NO_REDIS,
+                f"no Redis within {patience:g} s: {reason}{remedies}", status=Exit.NO_REDIS
             )
-        if said is None:
+        if not told:
+            if said is None and sys.stderr.isatty():
+                print(f"{reason}; trying for {patience:g} s", file=sys.stderr)
+            said = waited
+        elif said is None:
             _log.warning("%s%s\ntrying for %g s", reason, _remedies(False), patience)
             said = waited
         elif waited - said >= _SAY_EVERY_S:
@@ -75,16 +92,27 @@ async def _try(client: Client, timeout: float) -> str | None:
     except RedisUnavailableError as error:
         if isinstance(error.__cause__, DevRedisError):
             raise CommandError(str(error.__cause__), status=Exit.NO_REDIS) from None
+        if _DISTRUST in error.reason:
+            raise CommandError(str(error), status=Exit.NO_REDIS) from None
         return str(error)
     except RedisReplyError as error:
         if not error.passing:
             raise CommandError(
-                f"Redis at {client.where} refuses: {error.text}; check user, password and"
-                " database of its URL",
+                f"Redis at {client.where} refuses: {error.text.rstrip('.')}; check user, password"
+                " and database of its URL",
                 status=Exit.NO_REDIS,
             ) from None
         return f"Redis at {client.where} is not ready: {error.text}"
     return None
+
+
+def refusal(where: str, error: RedisReplyError, role: str = "inspector") -> CommandError:
+    """What Redis said when asked to do something, and, if the user may not have that done, how to
+    find out who may; `role` is one of `asyncq doctor --acl`."""
+    text = f"Redis at {where} refuses: {safe(error.text)}"
+    if _FORBIDDEN.match(error.text):
+        text += f"; asyncq doctor --acl {role} prints the rights that it takes"
+    return CommandError(text, status=Exit.FAILED)
 
 
 def _remedies(told: bool) -> str:

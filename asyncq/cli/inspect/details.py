@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from asyncq.info import TaskInfo, WorkerInfo
+from asyncq.task import TaskState
 
 from ..failure import CommandError, Exit
 from .finding import find_task
@@ -14,7 +15,7 @@ from .listing import running
 from .records import task_record
 from .session import Desk, RefusedError, unwrapped
 from .table import Cell, Mark
-from .text import block, dated, length
+from .text import block, counted, dated, length
 
 
 async def inspect_tasks(desk: Desk, queue: str | None, ids: Sequence[str]) -> int:
@@ -64,10 +65,14 @@ def _pairs(
     if task.headers:
         lines = [f"{name}: {value}" for name, value in sorted(task.headers.items())]
         pairs.append(("Headers", lines))
-    pairs.append((f"Payload ({len(task.payload)} bytes)", block(task.payload)))
+    pairs.append(_data("Payload", task.payload))
     if task.result is not None:
-        pairs.append((f"Result ({len(task.result)} bytes)", block(task.result)))
+        pairs.append(_data("Result", task.result))
     return pairs
+
+
+def _data(name: str, data: bytes) -> tuple[str, Cell | Sequence[str]]:
+    return (f"{name} ({counted(len(data), 'byte')})", block(data)) if data else (name, "-")
 
 
 def _state(task: TaskInfo) -> Cell:
@@ -79,8 +84,8 @@ def _state(task: TaskInfo) -> Cell:
 def _place(
     task: TaskInfo, worker: WorkerInfo | None, now: datetime
 ) -> list[tuple[str, Cell | Sequence[str]]]:
-    if worker is None and task.next_process_at is None:
-        return []
+    if worker is None and (task.next_process_at is None or task.state is TaskState.PENDING):
+        return []  # what is pending is due when somebody takes it
     if worker is None:
         return [("Next try" if task.retried else "Due", dated(task.next_process_at, now))]
     since = length(max(timedelta(0), now - worker.started))

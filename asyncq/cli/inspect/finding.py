@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from asyncq.errors import QueueNotFoundError, TaskNotFoundError
+from asyncq.errors import QueueNotFoundError, RedisReplyError, TaskNotFoundError
 from asyncq.info import TaskInfo
 
-from .session import Desk, RefusedError
+from .session import FORBIDDEN, Desk, RefusedError
 
 
 async def find_task(desk: Desk, queue: str | None, task_id: str) -> TaskInfo:
@@ -13,14 +13,23 @@ async def find_task(desk: Desk, queue: str | None, task_id: str) -> TaskInfo:
     if queue is not None:
         return await _in_queue(desk, queue, task_id)
     found: list[TaskInfo] = []
+    forbidden: list[str] = []
     queues = await desk.inspector.queues()
     for name in queues:
         try:
             found.append(await desk.inspector.task_info(name, task_id))
         except TaskNotFoundError:
             continue
+        except RedisReplyError as error:
+            if error.code != FORBIDDEN:
+                raise
+            forbidden.append(name)
     if not found:
-        raise RefusedError(f"there is no task {task_id!r} in any of {len(queues)} queues")
+        where = f"any of {len(queues)} queues"
+        if forbidden:
+            seen = len(queues) - len(forbidden)
+            where = f"the {seen} of {len(queues)} queues that this user of Redis may look at"
+        raise RefusedError(f"there is no task {task_id!r} in {where}")
     if len(found) > 1:
         names = ", ".join(repr(task.queue) for task in found)
         raise RefusedError(

@@ -138,8 +138,14 @@ class Output:
 
     def problem(self, text: str) -> None:
         """Why something was not done."""
+        self._tell(f"error: {safe(text)}")
+
+    def remark(self, text: str) -> None:
+        """What to know of a result, whatever form it has."""
+        self._tell(f"note: {safe(text)}")
+
+    def _tell(self, text: str) -> None:
         sys.stdout.flush()
-        text = f"error: {safe(text)}"
         if sys.stderr.isatty():
             text = _wrapped(text, shutil.get_terminal_size().columns)
         print(text, file=sys.stderr)

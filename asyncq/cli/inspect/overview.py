@@ -15,7 +15,7 @@ from asyncq.inspector import Inspector
 
 from .output import Output
 from .records import plain, queue_record
-from .session import Desk
+from .session import FORBIDDEN, Desk
 from .table import Cell, Column, Mark
 from .text import length, memory, share
 
@@ -29,6 +29,8 @@ class Overview:
     """All queues and Redis at one moment."""
 
     queues: Sequence[QueueInfo]
+    forbidden: Sequence[str]
+    """The names of queues that this user of Redis may not look at."""
     redis: Sequence[RedisInfo]
     at: float
     """By a clock that only goes forward."""
@@ -52,35 +54,52 @@ class Overview:
         }
 
 
-async def all_queues(inspector: Inspector) -> list[QueueInfo]:
-    """Every queue, by name; those that are deleted meanwhile are left out."""
-    slots = asyncio.Semaphore(_AT_ONCE)
+async def all_queues(inspector: Inspector) -> tuple[list[QueueInfo], list[str]]:
+    """Every queue, by name, and the names of those that this user of Redis may not look at. Those
+    that are deleted meanwhile are left out."""
+    slots, forbidden = asyncio.Semaphore(_AT_ONCE), list[str]()
 
     async def look(name: str) -> QueueInfo | None:
         async with slots:
             try:
                 return await inspector.queue_info(name)
             except QueueNotFoundError:
-                return None
+                pass
+            except RedisReplyError as error:
+                if error.code != FORBIDDEN:
+                    raise
+                forbidden.append(name)
+            return None
 
     found = await asyncio.gather(*(look(name) for name in await inspector.queues()))
-    return [info for info in found if info is not None]
+    return [info for info in found if info is not None], sorted(forbidden)
+
+
+def remark_left_out(out: Output, names: Sequence[str]) -> None:
+    """Says which queues are not among the results, if any."""
+    if names:
+        out.remark(_left_out(names))
+
+
+def _left_out(names: Sequence[str]) -> str:
+    return f"without {', '.join(map(repr, names))}: this user of Redis has no rights to look there"
 
 
 async def overview(inspector: Inspector) -> Overview:
     """Looks at it all."""
-    queues = await all_queues(inspector)
+    queues, forbidden = await all_queues(inspector)
     try:
         redis = await inspector.redis_info()
     except RedisReplyError:  # INFO is what a user of Redis with few rights may not say
         redis = []
-    return Overview(queues=queues, redis=redis, at=time.monotonic())
+    return Overview(queues=queues, forbidden=forbidden, redis=redis, at=time.monotonic())
 
 
 async def show_stats(desk: Desk) -> None:
     """Once."""
     found = await overview(desk.inspector)
     if desk.out.json:
+        remark_left_out(desk.out, found.forbidden)
         desk.out.record(found.record(None))
     else:
         print_overview(desk.out, found, None)
@@ -97,6 +116,8 @@ async def watch_stats(desk: Desk, every: float) -> None:
         found = await overview(desk.inspector)
         rates = rates_between(before, found)
         if desk.out.json:
+            if before is None:
+                remark_left_out(desk.out, found.forbidden)
             desk.out.json_line(found.record(rates))
         else:
             print_overview(desk.out, found, rates)
@@ -152,6 +173,8 @@ def print_overview(out: Output, found: Overview, rates: Mapping[str, float] | No
     if rates is not None:
         columns.insert(4, Column("Tasks/s", right=True))
     out.rows(columns, [_row(info, rates) for info in found.queues])
+    if found.forbidden:
+        out.prose(_left_out(found.forbidden))
     out.line()
     processed, failed = found.total("processed"), found.total("failed")
     out.heading("Today (UTC)")

@@ -11,7 +11,7 @@ from asyncq.task import TaskState
 from ..failure import Exit
 from .confirming import confirm, progress
 from .diagnosis import Note, notes_on
-from .overview import all_queues, run_state
+from .overview import all_queues, remark_left_out, run_state
 from .records import plain, queue_record
 from .session import Desk, unwrapped
 from .table import Cell, Column
@@ -54,7 +54,8 @@ async def list_queues(desk: Desk, *, names_only: bool) -> None:
         for name in [] if out.json else names:
             out.line(name)
         return
-    infos = await all_queues(desk.inspector)
+    infos, forbidden = await all_queues(desk.inspector)
+    remark_left_out(out, forbidden)
     places = await _places(desk, [info.queue for info in infos])
     if out.json:
         out.record([{**queue_record(info), **places.get(info.queue, {})} for info in infos])
@@ -67,7 +68,7 @@ async def list_queues(desk: Desk, *, names_only: bool) -> None:
             nodes = ", ".join(node["address"] for node in place["cluster_nodes"])
             row[1:1] = [str(place["cluster_key_slot"]), nodes]
     out.rows(columns, rows)
-    if not infos:
+    if not (infos or forbidden):
         out.note("there are no queues: nothing was ever enqueued")
 
 

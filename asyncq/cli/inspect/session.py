@@ -20,15 +20,18 @@ from asyncq.errors import (
     RedisUnavailableError,
 )
 from asyncq.inspector import Inspector
-from asyncq.safe_text import safe
 
 from ..failure import CommandError, Exit
-from ..reach import wait_for_redis, wrong_address_explained
+from ..reach import refusal, wait_for_redis, wrong_address_explained
 from .nearest import suggestion
 from .output import Output
 from .text import counted
 
 T = TypeVar("T")
+
+
+FORBIDDEN = "NOPERM"
+"""What Redis says of queues that its user has no rights to, of the rest nothing."""
 
 
 class RefusedError(Exception):
@@ -61,7 +64,13 @@ class Desk:
                 done[name] = await act(name)
             except (InspectError, RefusedError) as error:
                 failed[name] = await self.explain(error)
-                self.out.problem(failed[name])
+            except RedisReplyError as error:
+                if error.code != FORBIDDEN:
+                    raise
+                failed[name] = f"{name!r} is not for this user of Redis: {error.text}"
+            else:
+                continue
+            self.out.problem(failed[name])
         return done, failed
 
     async def explain(self, error: Exception) -> str:
@@ -113,7 +122,7 @@ async def _work(
     with wrong_address_explained():
         client = Client(redis)
     async with client, Inspector(client) as inspector:
-        await wait_for_redis(client, connect_timeout)
+        await wait_for_redis(client, connect_timeout, told=False)
         desk = Desk(client, inspector, out)
         try:
             return await work(desk)
@@ -122,9 +131,7 @@ async def _work(
         except RedisUnavailableError as error:
             raise CommandError(str(error), status=Exit.NO_REDIS) from None
         except RedisReplyError as error:
-            raise CommandError(
-                f"Redis at {client.where} refuses: {safe(error.text)}", status=Exit.FAILED
-            ) from None
+            raise refusal(client.where, error) from None
 
 
 def unwrapped(results: dict[str, Any], failed: dict[str, str], name: str) -> list[dict[str, Any]]:

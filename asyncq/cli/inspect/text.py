@@ -20,7 +20,7 @@ def one_line(data: bytes | None) -> str:
         return safe(data.decode())
     except UnicodeDecodeError:
         more = "..." if len(data) > _HEX_SHOWN else ""
-        return f"0x{data[:_HEX_SHOWN].hex()}{more} ({len(data)} bytes)"
+        return f"0x{data[:_HEX_SHOWN].hex()}{more} ({counted(len(data), 'byte')})"
 
 
 def block(data: bytes) -> list[str]:
@@ -31,7 +31,7 @@ def block(data: bytes) -> list[str]:
     except UnicodeDecodeError:
         encoded = base64.b64encode(data).decode()
         lines = [encoded[n : n + 76] for n in range(0, len(encoded), 76)]
-        return [f"(no text: {len(data)} bytes, here as base64)", *lines]
+        return [f"(no text: {counted(len(data), 'byte')}, here as base64)", *lines]
     return [safe(line) for line in spread(text).split("\n")]
 
 
