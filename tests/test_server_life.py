@@ -375,7 +375,7 @@ async def test_server_leaves_the_lists_although_it_cannot_hand_over(
     await server.start()
     assert server._parts is not None
     entry = server._parts.heartbeat._presence._server
-    assert await redis.zscore("asynq:servers", entry)
+    await until(lambda: redis.zscore("asynq:servers", entry), "it is listed")
 
     async def refused() -> None:
         raise RedisReplyError("NOPERM")
