@@ -66,7 +66,11 @@ def fuzz(session: nox.Session) -> None:
 @nox.session
 def lowest(session: nox.Session) -> None:
     """The tests with the oldest versions of our dependencies that we promise to work with."""
-    session.install(".[embedded,dev]", *_lowest_versions())
+    session.install("uv")  # pip has no way to ask for the oldest
+    session.run(
+        *("uv", "pip", "install", "--python", session.virtualenv.location),
+        *("--resolution", "lowest-direct", "-e", ".[embedded,dev]"),
+    )
     session.run("pytest", "-n", "auto", *session.posargs)
 
 
@@ -158,11 +162,6 @@ def vulnerabilities(audited: list[dict[str, Any]]) -> list[str]:
         for package in audited
         if package.get("vulns")
     ]
-
-
-def _lowest_versions() -> list[str]:
-    dependencies = nox.project.load_toml("pyproject.toml")["project"]["dependencies"]
-    return [re.sub(r">=([\d.]+)(,<[\d.]+)?", r"==\1", dependency) for dependency in dependencies]
 
 
 def _requirement(name: str) -> str:
