@@ -20,6 +20,7 @@ from dash_world import (
     an_entry,
     some_tasks,
 )
+from docs_pages import blocks_of
 from rich.cells import cell_len
 from rich.color import Color
 from rich.console import Console
@@ -128,6 +129,11 @@ def test_queues_on_a_small_screen() -> None:
          as of 03:04:05 UTC, every 2 s, redis://localhost:6379
          ?  help  Esc  back  Enter  open  P  pause  n  next page  Ctrl+C  quit"""
     )
+
+
+def test_page_on_the_dashboard_shows_this_screen() -> None:
+    (shown,) = (text for text in blocks_of("docs/how-to/dashboard.md", "") if "[1 Queues]" in text)
+    assert screen(a_busy_player().press("k")).startswith(shown)
 
 
 def test_tasks_of_a_queue_on_a_small_screen() -> None:

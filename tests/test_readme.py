@@ -1,7 +1,7 @@
 """What README and docs say is so: their programs run and check, their commands and links exist.
 
 A Python block whose first line is a comment with a file name is that file; those of one page
-stand in one directory.
+stand in one directory. `test_docs_blocks` knows which test holds which block.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import typer
 from commands import Command
+from docs_pages import NAMES, ROOT, programs, write_programs
 from redis.asyncio import Redis
 from redis_servers import RedisServer
 from typer.core import TyperGroup
@@ -26,31 +27,11 @@ from waiting import until
 
 from asyncq.cli.main import app
 
-ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
-
 
 @pytest.fixture
 def redis_server(start_redis: Callable[..., RedisServer]) -> RedisServer:
     """A server of one's own: these tests look at all servers that are listed in Redis."""
     return start_redis()
-
-
-def programs(page: str) -> dict[str, str]:
-    """The Python blocks of a page, by file name."""
-    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / page).read_text(), re.M | re.S)
-    found = {}
-    for block in blocks:
-        first = block.partition("\n")[0]
-        assert re.fullmatch(r"# \w+\.py", first), f"{page}: name the file in line 1, not {first!r}"
-        found[first.removeprefix("# ")] = block
-    return found
-
-
-def write_programs(page: str, directory: Path) -> None:
-    for name, text in programs(page).items():
-        (directory / name).write_text(text)
 
 
 def commands(page: str) -> list[str]:
@@ -116,12 +97,6 @@ def test_programs_are_correctly_typed(tmp_path: Path) -> None:
             check=False,
         )
         assert done.returncode == 0, f"{page}: {done.stdout}{done.stderr}"
-
-
-@pytest.mark.parametrize("name", ["web", "work", "together"])
-def test_programs_of_the_fastapi_page_can_be_imported(name: str, tmp_path: Path) -> None:
-    write_programs("docs/how-to/fastapi.md", tmp_path)
-    subprocess.run([sys.executable, "-c", f"import {name}"], cwd=tmp_path, check=True, timeout=60)
 
 
 # Commands

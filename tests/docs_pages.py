@@ -1,0 +1,59 @@
+"""README and the pages of docs: what stands in their blocks."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from markdown_it import MarkdownIt
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+
+
+@dataclass(frozen=True)
+class Block:
+    """What is fenced or indented."""
+
+    page: str
+    line: int
+    language: str
+    """Empty if indented, or if nothing is said."""
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+@cache
+def blocks() -> tuple[Block, ...]:
+    """Those of all pages."""
+    found: list[Block] = []
+    for page, name in zip(PAGES, NAMES, strict=True):
+        for token in MarkdownIt().parse(page.read_text()):
+            if token.type in ("fence", "code_block"):
+                assert token.map is not None
+                found.append(Block(name, token.map[0] + 1, token.info.strip(), token.content))
+    return tuple(found)
+
+
+def blocks_of(page: str, language: str) -> list[str]:
+    return [b.text for b in blocks() if (b.page, b.language) == (page, language)]
+
+
+def programs(page: str) -> dict[str, str]:
+    """The Python blocks of a page, by file name."""
+    found = {}
+    for block in blocks_of(page, "python"):
+        first = block.partition("\n")[0]
+        assert re.fullmatch(r"# \w+\.py", first), f"{page}: name the file in line 1, not {first!r}"
+        found[first.removeprefix("# ")] = block
+    return found
+
+
+def write_programs(page: str, directory: Path) -> None:
+    for name, text in programs(page).items():
+        (directory / name).write_text(text)

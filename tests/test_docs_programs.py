@@ -1,0 +1,152 @@
+"""The programs of the how-to pages do what the pages say, on a real Redis.
+
+README and the first page have tests in `test_readme`, which also holds all of them to be typed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import re
+import runpy
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import httpx
+import pytest
+from docs_pages import programs
+from fastapi import FastAPI
+from redis_servers import RedisServer
+from waiting import until
+
+from asyncq import PeriodicTaskManager, Scheduler, Server
+
+
+class Programs:
+    """Those of a page, in a directory of their own, at a Redis of their own."""
+
+    def __init__(self, directory: Path, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+        self.directory = directory
+        self._url = url
+        self._capsys = capsys
+        self._printed = ""
+
+    def write(self, page: str, elsewhere: str = "redis://localhost:6379/0") -> None:
+        """Write them down, with our Redis in place of the page's."""
+        for name, text in programs(page).items():
+            (self.directory / name).write_text(text.replace(elsewhere, self._url))
+
+    def run(self, name: str) -> None:
+        """As `python NAME` does."""
+        runpy.run_path(str(self.directory / name), run_name="__main__")
+
+    def load(self, name: str) -> ModuleType:
+        """As `import NAME` does."""
+        return importlib.import_module(name)
+
+    @property
+    def printed(self) -> str:
+        """All that was printed since the start."""
+        self._printed += self._capsys.readouterr().out
+        return self._printed
+
+
+@pytest.fixture
+def page(
+    tmp_path: Path,
+    start_redis: Callable[..., RedisServer],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Programs]:
+    url = start_redis().url
+    monkeypatch.setenv("ASYNCQ_REDIS_URL", url)
+    monkeypatch.syspath_prepend(tmp_path)
+    known = set(sys.modules)
+    yield Programs(tmp_path, url, capsys)
+    for name in set(sys.modules) - known:
+        if str(getattr(sys.modules[name], "__file__", None)).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+def http(app: FastAPI) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
+
+
+def test_guarantees_page_tells_what_too_few_replicas_mean(page: Programs) -> None:
+    page.write("docs/guarantees.md", "redis-sentinel://sentinel-1,sentinel-2,sentinel-3/0")
+    page.run("transfer.py")
+    assert page.printed == "transfer-4711 will run, but only 0 replicas have it yet\n"
+
+
+def test_doctor_page_examines(page: Programs) -> None:
+    page.write("docs/how-to/doctor.md")
+    page.run("examine.py")
+    assert re.match(r"(danger|warning|note) ", page.printed)
+
+
+async def test_fastapi_page_enqueues_in_one_application_and_handles_in_another(
+    page: Programs,
+) -> None:
+    page.write("docs/how-to/fastapi.md")
+    web: FastAPI = page.load("web").app
+    async with web.router.lifespan_context(web), http(web) as asking:
+        answer = await asking.post("/signups", params={"email": "ada@example.com"})
+        assert answer.status_code == 202
+    together: FastAPI = page.load("together").app
+    async with together.router.lifespan_context(together):
+        await until(lambda: "welcome, ada@example.com" in page.printed)
+
+
+def test_inspect_page_looks_and_moves(page: Programs) -> None:
+    page.write("docs/how-to/inspect.md")
+    page.run("look.py")
+    said = page.printed
+    assert said.startswith("1000 tasks, 1000 scheduled, ")
+    assert "\n19 archived\n" in said
+    assert said.endswith("\n980 deleted\n")
+
+
+def test_inspect_page_waits_for_a_result(page: Programs) -> None:
+    page.write("docs/how-to/inspect.md")
+    page.run("wait.py")
+    assert page.printed == "6\n"
+
+
+async def test_metrics_page_shows_metrics_and_readiness(page: Programs) -> None:
+    page.write("docs/how-to/metrics.md")
+    module = page.load("app")
+    app: FastAPI = module.app
+    try:
+        async with app.router.lifespan_context(app), http(app) as asking:
+            assert (await asking.get("/readyz")).json() == "ok"
+            assert "\nasyncq_worker_ready 1.0\n" in (await asking.get("/metrics/")).text
+        async with http(app) as asking:
+            assert (await asking.get("/readyz")).status_code == 503
+    finally:
+        module.metrics.unregister()  # from the registry of the whole process
+
+
+async def test_periodic_page_schedules_and_looks(page: Programs) -> None:
+    page.write("docs/how-to/periodic.md")
+    scheduler: Scheduler = page.load("periodic").make_scheduler()
+    async with scheduler:
+        specs = [entry.spec for entry in scheduler.entries]
+        assert specs == ["0 3 * * *", "*/15 8-18 * * mon-fri", "@every 30s"]
+        await page.load("look").look()
+    assert "nightly report 0 3 * * * " in page.printed
+    manager: PeriodicTaskManager = page.load("manager").make_manager()
+    async with manager:
+        assert [entry.task.type for entry in manager.entries] == ["cleanup"]
+
+
+def test_tracing_page_enqueues_and_handles(page: Programs) -> None:
+    page.write("docs/how-to/tracing.md")
+    page.run("produce.py")
+
+    async def handle() -> None:
+        async with Server(None, page.load("tasks").mux):
+            await until(lambda: page.printed == "resizing cat.png\n")
+
+    asyncio.run(handle())
