@@ -7,22 +7,27 @@ The first line of such a block is a comment with its file name, unless its forma
 from __future__ import annotations
 
 import configparser
+import json
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+import yaml
+from commands import Command
+from redis_servers import RedisServer, free_port
 from typer.core import TyperGroup
 
 from asyncq.cli.failure import Exit
 from asyncq.cli.main import app
 from asyncq.cli.worker import worker
+from asyncq.doctor import Doctor
 
 ROOT = Path(__file__).parent.parent
 HOW_TO = ROOT / "docs" / "how-to"
@@ -135,3 +140,107 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
         check=False,  # it also judges units of the machine, which are none of ours
     )
     assert [line for line in done.stderr.splitlines() if "asyncq-" in line] == []
+
+
+# Docker
+
+
+def instructions() -> dict[str, str]:
+    """Of the Dockerfile, the last of each kind."""
+    (text,) = blocks("docker.md", "dockerfile")
+    lines = text.replace("\\\n", " ").splitlines()
+    assert lines[0] == "# Dockerfile"
+    return dict(line.split(None, 1) for line in lines[1:])
+
+
+def composed() -> Mapping[str, Any]:
+    """The services."""
+    found: Mapping[str, Any] = documents("docker.md")["compose.yaml"][0]["services"]
+    return found
+
+
+def documents(page: str) -> dict[str, list[Any]]:
+    """Those of the YAML blocks, by file name."""
+    found = {}
+    for text in blocks(page, "yaml"):
+        first = text.partition("\n")[0]
+        assert re.fullmatch(r"# [\w.-]+\.ya?ml", first), f"name the file in line 1, not {first!r}"
+        found[first.removeprefix("# ")] = list(yaml.safe_load_all(text))
+    return found
+
+
+def in_seconds(text: str) -> int:
+    number, unit = re.fullmatch(r"(\d+)(s|m)", text).groups()  # type: ignore[union-attr]
+    return int(number) * {"s": 1, "m": 60}[unit]
+
+
+def test_image_runs_a_worker_as_process_1_and_not_as_root() -> None:
+    made = instructions()
+    assert command_of(json.loads(made["CMD"]))["metrics_port"] == "9100"
+    assert int(made["USER"]) > 0
+    assert made["STOPSIGNAL"] == "SIGTERM"
+
+
+def test_compose_starts_what_the_command_line_accepts() -> None:
+    commands = {
+        name: command_of(service["command"])
+        for name, service in composed().items()
+        if name != "redis"
+    }
+    assert {command["name"] for command in commands.values()} == {"worker", "scheduler", "metrics"}
+    of_worker, worker = commands["worker"], composed()["worker"]
+    assert in_seconds(worker["stop_grace_period"]) >= shutdown_timeout(of_worker) + GRACE_S
+    for name, service in composed().items():
+        waited_for = set(service.get("depends_on", {}))
+        assert waited_for <= composed().keys(), name
+        # The image's own asks for a port that only workers have.
+        assert (name == "worker") == ("healthcheck" not in service)
+
+
+async def test_redis_of_compose_is_one_that_the_doctor_finds_healthy(
+    start_redis: Callable[..., RedisServer],
+) -> None:
+    program, *flags = composed()["redis"]["command"]
+    assert program == "redis-server"
+    async with Doctor(start_redis(args=flags).url) as doctor:
+        diagnosis = await doctor.examine()
+    assert [finding for finding in diagnosis.findings if finding.is_open] == []
+
+
+def test_scrape_configurations_name_services_and_their_ports() -> None:
+    of_worker, of_queues = documents("docker.md")["prometheus.yml"][0]["scrape_configs"]
+    (by_name,) = of_worker["dns_sd_configs"]
+    (fixed,) = of_queues["static_configs"]
+    flags = {name: command_of(composed()[name]["command"]) for name in ("worker", "metrics")}
+    assert by_name["names"] == ["worker"]
+    assert str(by_name["port"]) == flags["worker"]["metrics_port"]
+    assert fixed["targets"] == [f"metrics:{flags['metrics']['port']}"]
+
+
+# Probes
+
+
+@pytest.fixture
+def worker_port(tmp_path: Path, redis_url: str, queue: str) -> Iterator[int]:
+    """Of a worker that takes tasks."""
+    (tmp_path / "tasks.py").write_text("from asyncq import ServeMux\nmux = ServeMux()\n")
+    flags = ["-r", redis_url, "-q", queue, "--metrics-port", "127.0.0.1:0"]
+    with Command("worker", "tasks:mux", *flags, cwd=tmp_path) as command:
+        port = command.wait_for(r"/metrics.* at \S*?(\d+)$")[1]
+        command.wait_for("taking tasks")
+        yield int(port)
+
+
+def test_health_check_of_the_image_is_answered(worker_port: int, tmp_path: Path) -> None:
+    _, _, check = instructions()["HEALTHCHECK"].partition("CMD ")
+    program, *words = json.loads(check)
+    assert program == "python"
+    for port, healthy in ((worker_port, True), (free_port(), False)):
+        done = subprocess.run(
+            [sys.executable, *(word.replace("9100", str(port)) for word in words)],
+            cwd=tmp_path,
+            stderr=subprocess.DEVNULL,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode == 0) is healthy
