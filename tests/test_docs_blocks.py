@@ -43,6 +43,9 @@ TABLE = """
 *                          sh           test_readme::test_command_exists
 *                          commands     test_readme::test_command_exists
 docs/how-to/dashboard.md   [1 Queues]   test_dash_screen::test_page_on_the_dashboard_shows_this_screen
+docs/how-to/docker.md      ASYNCQ_      test_docs_deployment::test_addresses_of_environment_files_are_those_of_clients
+docs/how-to/docker.md      dockerfile   test_docs_deployment::test_image_runs_a_worker_as_process_1_and_not_as_root
+docs/how-to/docker.md      yaml         test_docs_deployment::test_compose_starts_what_the_command_line_accepts
 docs/how-to/doctor.md      ACL SETUSER  test_doctor_acl::test_page_of_the_doctor_shows_the_rules_as_they_are
 docs/how-to/metrics.md     yaml         test_docs_blocks::test_metrics_page_probes_and_scrapes
 docs/how-to/periodic.md    toml         test_docs_blocks::test_file_of_periodic_tasks_is_read

@@ -21,24 +21,20 @@ import pytest
 import typer
 import yaml
 from commands import Command
+from docs_pages import ROOT, blocks_of
 from redis_servers import RedisServer, free_port
 from typer.core import TyperGroup
 
+from asyncq import Client
 from asyncq.cli.failure import Exit
 from asyncq.cli.main import app
 from asyncq.cli.worker import worker
 from asyncq.doctor import Doctor
 
-ROOT = Path(__file__).parent.parent
 HOW_TO = ROOT / "docs" / "how-to"
 
 GRACE_S = 30
 """What the pages promise that a worker needs for its end, beyond `--shutdown-timeout`."""
-
-
-def blocks(page: str, language: str) -> list[str]:
-    text = (HOW_TO / page).read_text()
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
 
 
 def command_of(words: Sequence[str]) -> Mapping[str, Any]:
@@ -64,7 +60,7 @@ def shutdown_timeout(command: Mapping[str, Any]) -> float:
 def units() -> dict[str, str]:
     """By file name."""
     found = {}
-    for text in blocks("systemd.md", "ini"):
+    for text in blocks_of("docs/how-to/systemd.md", "ini"):
         path = text.partition("\n")[0].removeprefix("# /etc/systemd/system/")
         assert re.fullmatch(r"asyncq-\w+@?\.service", path), path
         found[path] = text
@@ -79,11 +75,10 @@ def service(text: str) -> configparser.SectionProxy:
     return unit["Service"]
 
 
-def environment_files() -> list[dict[str, str]]:
-    """The indented blocks of variables."""
-    text = (HOW_TO / "systemd.md").read_text()
-    found = re.findall(r"(?:^    [A-Z_]+=.*\n)+", text, re.M)
-    return [dict(word.split("=", 1) for word in shlex.split(block)) for block in found]
+def environment_files(page: str) -> list[dict[str, str]]:
+    """The blocks of variables."""
+    found = [text for text in blocks_of(f"docs/how-to/{page}", "") if text.startswith("ASYNCQ_")]
+    return [dict(word.split("=", 1) for word in shlex.split(text)) for text in found]
 
 
 @pytest.mark.parametrize("name", units())
@@ -107,7 +102,7 @@ def test_variables_of_environment_files_are_those_of_the_worker(
 ) -> None:
     group: Any = typer.main.get_command(app)
     known = {option.envvar for option in group.commands["worker"].params} | {"ASYNCQ_REDIS_URL"}
-    redis, mail = environment_files()
+    redis, mail = environment_files("systemd.md")
     assert {*redis, *mail} <= known
     for name, value in mail.items():
         monkeypatch.setenv(name, value)
@@ -115,6 +110,12 @@ def test_variables_of_environment_files_are_those_of_the_worker(
     assert list(command["queue"]) == ["critical=6", "mail=1"]
     assert (command["concurrency"], command["processes"]) == (50, 2)
     assert command["metrics_port"] == "127.0.0.1:9101"
+
+
+@pytest.mark.parametrize("page", ["systemd.md", "docker.md"])
+def test_addresses_of_environment_files_are_those_of_clients(page: str) -> None:
+    address = environment_files(page)[0]["ASYNCQ_REDIS_URL"]
+    assert Client(address).where.startswith(("redis://redis", "rediss://redis.example.org"))
 
 
 def test_exit_statuses_of_the_page_are_those_of_the_worker() -> None:
@@ -147,7 +148,7 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
 
 def instructions() -> dict[str, str]:
     """Of the Dockerfile, the last of each kind."""
-    (text,) = blocks("docker.md", "dockerfile")
+    (text,) = blocks_of("docs/how-to/docker.md", "dockerfile")
     lines = text.replace("\\\n", " ").splitlines()
     assert lines[0] == "# Dockerfile"
     return dict(line.split(None, 1) for line in lines[1:])
@@ -162,7 +163,7 @@ def composed() -> Mapping[str, Any]:
 def documents(page: str) -> dict[str, list[Any]]:
     """Those of the YAML blocks, by file name."""
     found = {}
-    for text in blocks(page, "yaml"):
+    for text in blocks_of(f"docs/how-to/{page}", "yaml"):
         first = text.partition("\n")[0]
         assert re.fullmatch(r"# [\w.-]+\.ya?ml", first), f"name the file in line 1, not {first!r}"
         found[first.removeprefix("# ")] = list(yaml.safe_load_all(text))
