@@ -47,7 +47,8 @@ class Client(Closing):
     `REDIS_URL` is used. Nothing is said to Redis before the first call.
 
     `wait_replicas` is that of every `enqueue` and `enqueue_many` that says nothing else.
-    `max_payload_size` is in bytes; a task with more is refused with `PayloadTooLargeError`.
+    `max_payload_size` is in bytes, 64 MiB if not given; a task with more is refused with
+    `PayloadTooLargeError`.
 
     Use it as `async with Client(url) as client:`, or call `aclose` when done.
 

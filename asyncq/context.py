@@ -19,8 +19,11 @@ class TaskContext:
     """One attempt at one task, as `asyncq.current()` shows it to handlers and middleware."""
 
     task_id: str
+    """The id of the task."""
     task_type: str
+    """Its type."""
     queue: str
+    """The queue from which it was taken."""
     retry_count: int
     """How often the task was retried before this attempt; 0 in the first one."""
     max_retry: int

@@ -20,24 +20,41 @@ class TaskInfo:
     """A task as it stood when it was enqueued or looked up."""
 
     id: str
+    """What tells it apart in its queue."""
     queue: str
+    """The name of its queue."""
     type: str
+    """What names its handler."""
     payload: bytes
+    """As bytes; empty if it has none."""
     headers: Mapping[str, str]
+    """Metadata that travels with it."""
     state: TaskState
+    """Where it is."""
     max_retry: int
+    """How often it may be retried before it is archived."""
     retried: int = 0
+    """How often it was retried so far."""
     last_error: str = ""
+    """The text of its last failure; empty if it has never failed."""
     last_failed_at: datetime | None = None
+    """When that was."""
     timeout: timedelta | None = None
+    """How long one attempt may take; None if only a deadline counts."""
     deadline: datetime | None = None
+    """After this no attempt may run; None if only a time-out counts."""
     group: str = ""
+    """The group in which it waits to be aggregated; empty if it is in none."""
     next_process_at: datetime | None = None
+    """When it is due; of a pending task now. None if it runs, or will not run."""
     is_orphaned: bool = False
     """Active, but its lease ran out and no worker renewed it. Only lists of active tasks say so."""
     retention: timedelta = timedelta(0)
+    """How long it is kept after its success; 0: it is deleted at once."""
     completed_at: datetime | None = None
+    """When it succeeded."""
     result: bytes | None = None
+    """What its handler returned or wrote; `parse_result` reads it. None if there is nothing."""
 
     @overload
     def parse_result(self, model: builtins.type[T]) -> T: ...
@@ -104,28 +121,41 @@ class QueueInfo:
     """A queue at one moment."""
 
     queue: str
+    """Its name."""
     size: int
     """All its tasks, in whatever state."""
     pending: int
+    """Tasks that a worker may take now."""
     active: int
+    """Tasks that run."""
     scheduled: int
+    """Tasks that wait for their time."""
     retry: int
+    """Tasks that failed and wait for their next attempt."""
     archived: int
+    """Tasks that will not run again by themselves, kept for people."""
     completed: int
+    """Tasks that succeeded and are kept for their retention."""
     aggregating: int
+    """Tasks that wait in groups."""
     groups: int
+    """How many groups these are."""
     paused: bool
+    """Whether workers leave its tasks alone."""
     processed: int
     """Today (UTC), failed ones included."""
     failed: int
     """Today (UTC)."""
     processed_total: int
+    """Since there is the queue, failed ones included."""
     failed_total: int
+    """Since there is the queue."""
     latency: timedelta
     """How long the task that runs next has been pending."""
     memory_usage: int
     """Bytes, estimated from samples."""
     timestamp: datetime
+    """When all this was so, by the clock of who asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,10 +163,13 @@ class DailyStats:
     """What a queue did on one day (UTC)."""
 
     queue: str
+    """The name of the queue."""
     date: date
+    """The day (UTC)."""
     processed: int
     """Failed ones included."""
     failed: int
+    """Attempts that failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,8 +177,11 @@ class GroupInfo:
     """Tasks that wait to be aggregated."""
 
     queue: str
+    """The name of the queue."""
     group: str
+    """The name of the group."""
     size: int
+    """How many tasks wait in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +189,7 @@ class ClusterNode:
     """A node of a Redis Cluster that has a queue's slot."""
 
     id: str
+    """What the cluster calls it."""
     address: str
     """`host:port`."""
 
@@ -172,15 +209,23 @@ class WorkerInfo:
     """A task that a server is running now."""
 
     host: str
+    """The machine of the server."""
     pid: int
+    """The process of the server."""
     server_id: str
+    """The `ServerInfo.id` of the server."""
     task_id: str
+    """The id of the task."""
     task_type: str
+    """The type of the task."""
     task_payload: bytes
     """At most its first 1 024 bytes where the server is asyncq's."""
     queue: str
+    """The queue of the task."""
     started: datetime
+    """When this attempt began."""
     deadline: datetime
+    """When it is cancelled, if it still runs then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,15 +233,23 @@ class ServerInfo:
     """A running server, as its last heartbeat described it."""
 
     id: str
+    """Random, made anew at each start."""
     host: str
+    """The name of its machine."""
     pid: int
+    """Its process."""
     concurrency: int
+    """How many tasks it runs at a time."""
     queues: Mapping[str, int]
+    """Its queues with their weights."""
     strict_priority: bool
+    """Whether it serves a queue only while all of a greater weight are empty."""
     status: str
     """`active`, `stopped` (takes no new tasks) or `closed`."""
     started: datetime
+    """When it was started."""
     active_worker_count: int
+    """How many tasks it ran at its last heartbeat."""
     active_workers: Sequence[WorkerInfo] = ()
     """Filled in by `Inspector.servers`."""
 
@@ -206,9 +259,11 @@ class SchedulerEntry:
     """A task that a scheduler enqueues again and again."""
 
     id: str
+    """What `Inspector.enqueue_events` takes."""
     name: str = ""
     """What was given as `name=`; empty if nothing was, and for entries of a Go scheduler."""
     spec: str
+    """When it is due: a cron spec, or `@every`."""
     task: Task
     """Its headers and its own options are known only in the process of the scheduler."""
     options: EnqueueOptions
@@ -224,4 +279,6 @@ class EnqueueEvent:
     """A task that a scheduler enqueued."""
 
     task_id: str
+    """The id of the task."""
     enqueued_at: datetime
+    """When it was enqueued."""

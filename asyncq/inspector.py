@@ -46,7 +46,9 @@ class ScanPage:
     """Part of a scan: the tasks that match, and where to go on; None at the end."""
 
     tasks: list[TaskInfo]
+    """Those that match."""
     cursor: Cursor | None
+    """What `Inspector.scan` takes to go on; None at the end."""
 
 
 class Inspector(Closing):

@@ -84,8 +84,11 @@ class Replicas:
     """
 
     count: int
+    """How many, at least 1."""
     timeout: Duration | None = None
+    """How long they have."""
     on_disk: bool = False
+    """Whether they, and the master, must have it on their disks."""
 
     def __post_init__(self) -> None:
         _check_replicas(self.count)

@@ -25,7 +25,7 @@ _log = logging.getLogger("asyncq")
 
 
 class PeriodicTask:
-    """What a provider lists: `Scheduler.register` with these arguments, which it checks."""
+    """What a provider lists: `Scheduler.register` is called with these, and checks them."""
 
     __slots__ = ("name", "options", "spec", "task")
 

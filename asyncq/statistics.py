@@ -40,8 +40,11 @@ class Family:
     name: str
     """A counter's without `_total`."""
     kind: Literal["counter", "gauge", "histogram"]
+    """What its values are."""
     help: str
+    """What it counts."""
     labels: Sequence[str] = ()
+    """The names of its labels."""
     bounds: Sequence[float] = ()
     """Of a histogram: the upper bounds of its buckets but for the last, which has none."""
 

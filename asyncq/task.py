@@ -24,12 +24,19 @@ class TaskState(StrEnum):
     """Where a task is. The values are the names that stand in Redis."""
 
     ACTIVE = "active"
+    """A worker runs it."""
     PENDING = "pending"
+    """A worker may take it now."""
     SCHEDULED = "scheduled"
+    """It waits for its time."""
     RETRY = "retry"
+    """It failed, and waits for its next attempt."""
     ARCHIVED = "archived"
+    """It will not run again by itself: its retries are used up, or somebody wanted it so."""
     COMPLETED = "completed"
+    """It succeeded, and is kept for its retention."""
     AGGREGATING = "aggregating"
+    """It waits in a group, to become one task with others."""
 
 
 class Task:
@@ -45,6 +52,7 @@ class Task:
     __slots__ = ("_payload", "headers", "options", "type")
 
     type: str
+    """What names its handler."""
     headers: Mapping[str, str]
     """Metadata that travels with the task, not part of its uniqueness. Read-only."""
     options: EnqueueOptions

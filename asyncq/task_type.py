@@ -77,6 +77,7 @@ class TaskType(Generic[P, PayloadT, ResultT]):
     __slots__ = ("_build", "_read", "options", "payload_type", "result_type", "type")
 
     type: str
+    """The type of its tasks."""
     payload_type: builtins.type[PayloadT] | None
     """None for tasks without payload."""
     result_type: builtins.type[ResultT] | None

@@ -1,7 +1,9 @@
 """Checks a live Redis, explains what is wrong with it, and puts right what can be.
 
-async with Doctor("redis://localhost:6379/0") as doctor:
-    diagnosis = await doctor.examine(fix=True)
+    async with Doctor("redis://localhost:6379/0") as doctor:
+        diagnosis = await doctor.examine(fix=True)
+
+On the command line: `asyncq doctor`.
 """
 
 from .acl import Role, rule

@@ -14,10 +14,15 @@ class Role(StrEnum):
     """What a user of Redis is for."""
 
     PRODUCER = "producer"
+    """Enqueues, and waits for results."""
     WORKER = "worker"
+    """Runs tasks; its handlers may enqueue."""
     SCHEDULER = "scheduler"
+    """Enqueues periodic tasks."""
     INSPECTOR = "inspector"
+    """Looks at queues and moves tasks: command line, dashboard, exporter."""
     DOCTOR = "doctor"
+    """Checks, and repairs with `fix`."""
 
 
 _ALWAYS = ("ping", "evalsha", "eval", "select", "cluster|slots")

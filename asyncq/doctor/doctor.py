@@ -33,9 +33,11 @@ class Diagnosis:
     where: str
     """The address of Redis, without secrets."""
     findings: Sequence[Finding]
+    """The worst first; empty if all is well."""
     keys: int
     """How many keys of queues were looked at."""
     seconds: float
+    """How long it took."""
 
     @property
     def is_healthy(self) -> bool:
