@@ -27,7 +27,7 @@ from asyncq import (
 )
 from asyncq.dash.keys import Command, Place, command_of
 from asyncq.dash.machine import step
-from asyncq.dash.snapshot import Part, Request, Snapshot
+from asyncq.dash.snapshot import Part, Places, Request, Snapshot
 from asyncq.dash.state import (
     Act,
     Arrived,
@@ -131,6 +131,8 @@ class World:
     entries: Sequence[SchedulerEntry] = ()
     events: Sequence[EnqueueEvent] = ()
     redis: Sequence[RedisInfo] = ()
+    places: Places | None = None
+    forbidden: int = 0
     looks: int = 20
     """How many tasks one answer looks at in a search."""
 
@@ -139,7 +141,7 @@ class World:
         found = Snapshot(at=NOW, task=self.task(request.task))
         match request.place:
             case Place.QUEUES:
-                return replace(found, queues=tuple(self.infos()))
+                return replace(found, queues=tuple(self.infos()), forbidden=self.forbidden)
             case Place.TASKS:
                 return self._tasks(request, replace(found, queue=self.info(request.queue)))
             case Place.GROUPS:
@@ -154,7 +156,7 @@ class World:
                 events = tuple(self.events[first : first + request.size])
                 return replace(found, entries=tuple(self.entries), events=events)
             case _:
-                return replace(found, redis=tuple(self.redis))
+                return replace(found, redis=tuple(self.redis), places=self.places)
 
     def infos(self) -> list[QueueInfo]:
         names = {info.queue for info in self.queues} | {task.queue for task in self.tasks}

@@ -3,6 +3,7 @@ prints for its role: a cluster, a master with its sentinel, TLS with a private a
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -22,9 +23,22 @@ from scraping import get, labels, samples
 from serving import Sleeper, fast
 from waiting import until
 
-from asyncq import Client, Inspector, Scheduler, Server, ServerConfig, Task, TaskNotFoundError
+from asyncq import (
+    Client,
+    Inspector,
+    Scheduler,
+    Server,
+    ServerConfig,
+    Task,
+    TaskNotFoundError,
+    TaskState,
+)
+from asyncq.dash.keys import Place as Page
+from asyncq.dash.reader import Reader
+from asyncq.dash.snapshot import Request
 from asyncq.devredis import DevRedisError
 from asyncq.doctor import Role, rule
+from asyncq.metrics import QueueMetrics
 
 KINDS = ("cluster", "sentinel", "tls")
 
@@ -278,6 +292,46 @@ async def test_metrics_show_the_queues(place: Place, queue: str, tmp_path: Path)
         assert metrics.exit_status() == 0, metrics.output
 
 
+# The dashboard
+
+
+async def test_dashboard_reads_every_page(place: Place, queue: str) -> None:
+    async with (
+        Client(place.url) as client,
+        Inspector(client) as inspector,
+        Inspector(place.url_for("inspector")) as looking,
+    ):
+        await put(client, inspector, queue, "pending")
+        reader = Reader(looking)
+        pages = Page.QUEUES, Page.TASKS, Page.SERVERS, Page.SCHEDULERS, Page.REDIS
+        queues, tasks, servers, schedulers, redis = [
+            await reader.read(
+                Request(number=1, place=page, queue=queue, state=TaskState.PENDING, size=9)
+            )
+            for page in pages
+        ]
+        assert queue in [info.queue for info in queues.queues or ()]
+        assert [task.id for task in tasks.tasks or ()] == ["a", "b"]
+        assert servers.servers is not None
+        assert schedulers.entries is not None
+        assert redis.redis is not None
+        assert len(redis.redis) == (3 if "cluster" in place.url else 1)
+        assert (redis.places is not None) == ("cluster" in place.url)
+
+
+async def test_dashboard_tells_where_the_queues_of_a_cluster_are(
+    places: Places, queue: str
+) -> None:
+    url = places["cluster"].url_for("inspector")
+    async with Inspector(url) as inspector:
+        seen = await Reader(inspector).read(Request(number=1, place=Page.REDIS))
+        assert seen.places is not None
+        assert seen.places.queues >= len(seen.places.found)
+        for place in seen.places.found:
+            assert place.slot == await inspector.cluster_key_slot(place.queue)
+            assert place.nodes[0] in {info.where for info in seen.redis or ()}
+
+
 # What is refused
 
 
@@ -326,6 +380,14 @@ async def test_user_of_some_queues_sees_those(start_redis: Callable[..., RedisSe
     assert "Queue:\tmine\n" in said.out
     said = await operate(url, "task", "inspect", "other")
     assert "in the 1 of 2 queues that this user of Redis may look at" in said.err
+    metrics = QueueMetrics(url)
+    seen = {sample.labels["queue"] for family in await asyncio.to_thread(list, metrics.collect())
+            for sample in family.samples if "queue" in sample.labels}  # fmt: skip
+    metrics.close()
+    assert seen == {"mine"}
+    async with Inspector(url) as inspector:
+        page = await Reader(inspector).read(Request(number=1, place=Page.QUEUES))
+        assert ([info.queue for info in page.queues or ()], page.forbidden) == (["mine"], 1)
     said = await operate(url, "queue", "pause", "other", "mine", "--json")
     assert [bool(item["error"]) for item in said.json] == [False, True]
     assert (said.status, "'other' is not for this user of Redis: NOPERM" in said.err) == (1, True)

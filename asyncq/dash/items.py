@@ -95,7 +95,8 @@ def total(state: State) -> int | None:
     if view.place is Place.TASKS:
         return None if view.search or view.group else size_of(state)
     if view.place is Place.REDIS:
-        return len(seen.redis or ())
+        # Each server fills a page; of a cluster there is one before them.
+        return len(seen.redis or ()) + (seen.places is not None)
     return len(_listed(state))
 
 

@@ -6,12 +6,22 @@ import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from asyncq import Inspector, QueueInfo, QueueNotFoundError, TaskInfo, TaskNotFoundError
+from asyncq import (
+    Inspector,
+    QueueInfo,
+    QueueNotFoundError,
+    RedisReplyError,
+    TaskInfo,
+    TaskNotFoundError,
+)
 
 from .keys import Place
-from .snapshot import Part, Request, Scan, Snapshot
+from .snapshot import Part, Places, QueuePlace, Request, Scan, Snapshot
 
+_CLUSTER = ("redis-cluster://", "rediss-cluster://")
 _QUEUES_AT_ONCE = 8
+_PLACES = 20
+"""Of so many queues it is read where in a cluster they are: two small questions each."""
 _LOOKS = 2000
 """How many tasks one answer may have looked at: what was found so far is shown in between."""
 _STEP = 200
@@ -34,7 +44,8 @@ class Reader:
         look, found = self._inspector, Snapshot(at=datetime.now(UTC))
         match request.place:
             case Place.QUEUES:
-                return replace(found, queues=await self._queues())
+                queues, forbidden = await self._queues()
+                return replace(found, queues=tuple(queues), forbidden=forbidden)
             case Place.TASKS:
                 return await self._tasks(request, found)
             case Place.GROUPS:
@@ -53,21 +64,41 @@ class Reader:
                     ),
                 )
             case _:
-                return replace(found, redis=tuple(await look.redis_info()))
+                places = await self._places() if look.where.startswith(_CLUSTER) else None
+                return replace(found, redis=tuple(await look.redis_info()), places=places)
 
-    async def _queues(self) -> tuple[QueueInfo, ...]:
+    async def _queues(self) -> tuple[list[QueueInfo], int]:
+        """Those that may be looked at, and how many more there are."""
         # No program can make or name a queue without a name, but people can write anything there.
         names = [name for name in await self._inspector.queues() if name.strip()]
-        found: list[QueueInfo | None] = []
-        for n in range(0, len(names), _QUEUES_AT_ONCE):
-            found += await asyncio.gather(*map(self._queue, names[n : n + _QUEUES_AT_ONCE]))
-        return tuple(info for info in found if info is not None)
+        found: list[QueueInfo] = []
+        forbidden = 0
 
-    async def _queue(self, name: str) -> QueueInfo | None:
-        try:
-            return await self._inspector.queue_info(name)
-        except QueueNotFoundError:
-            return None  # deleted since it was listed
+        async def look(name: str) -> None:
+            nonlocal forbidden
+            try:
+                found.append(await self._inspector.queue_info(name))
+            except QueueNotFoundError:
+                pass  # deleted since it was listed
+            except RedisReplyError as error:
+                if error.code != "NOPERM":
+                    raise
+                forbidden += 1
+
+        for n in range(0, len(names), _QUEUES_AT_ONCE):
+            await asyncio.gather(*map(look, names[n : n + _QUEUES_AT_ONCE]))
+        return sorted(found, key=lambda info: info.queue), forbidden
+
+    async def _places(self) -> Places:
+        """In which slots of the cluster the first queues are, and who has those."""
+        names = [name for name in await self._inspector.queues() if name.strip()]
+        found = await asyncio.gather(*map(self._place, names[:_PLACES]))
+        return Places(found=tuple(found), queues=len(names))
+
+    async def _place(self, queue: str) -> QueuePlace:
+        slot = await self._inspector.cluster_key_slot(queue)
+        nodes = await self._inspector.cluster_nodes(queue)
+        return QueuePlace(queue=queue, slot=slot, nodes=tuple(node.address for node in nodes))
 
     async def _tasks(self, request: Request, found: Snapshot) -> Snapshot:
         info = await self._inspector.queue_info(request.queue)

@@ -18,7 +18,7 @@ from .modals import filter_text
 from .numbers import count, duration, percent, rate, short, size
 from .palette import PLAIN, SELECTED, STRONG, palette
 from .plain import fitted
-from .redis_page import redis_lines
+from .redis_page import redis_heading, redis_lines
 from .series import ALL
 from .state import MAIN, STATES, State
 from .tables import table
@@ -146,7 +146,7 @@ def _heading(state: State) -> Iterator[Text]:
             what = f"{entries[0].task.type} ({entries[0].spec})" if entries else view.entry
             text = f" What was enqueued for {safe(what)}"
         case _:
-            text = f" Redis servers: {len((seen.redis if seen else None) or ())}"
+            text = redis_heading(state)
     yield Text(text, strong)
 
 
@@ -157,6 +157,8 @@ def _queues_head(state: State) -> Iterator[Text]:
     text.append(f"   tasks: {count(sum(info.size for info in infos))}", PLAIN)
     if paused:
         text.append(f"   {paused} PAUSED", palette(state.dark).warning)
+    if state.seen and state.seen.forbidden:
+        text.append(f"   {state.seen.forbidden} more without rights to look", PLAIN)
     yield text
     yield from _charts(state, ALL)
     yield _cut(Text(" ").append_text(legend()), state.width)

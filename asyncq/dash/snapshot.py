@@ -65,11 +65,32 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QueuePlace:
+    """Where in a Redis Cluster a queue is."""
+
+    queue: str
+    slot: int
+    nodes: tuple[str, ...]
+    """The addresses of the master of the slot, then of its replicas."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """The places of queues, of the first if there are many."""
+
+    found: tuple[QueuePlace, ...]
+    queues: int
+    """How many queues there are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """What was found; None is what was not asked for, or is not there."""
 
     at: datetime
     queues: tuple[QueueInfo, ...] | None = None
+    forbidden: int = 0
+    """How many more queues there are, which this user of Redis may not look at."""
     queue: QueueInfo | None = None
     tasks: tuple[TaskInfo, ...] | None = None
     part: Part | None = None
@@ -78,4 +99,7 @@ class Snapshot:
     entries: tuple[SchedulerEntry, ...] | None = None
     events: tuple[EnqueueEvent, ...] | None = None
     redis: tuple[RedisInfo, ...] | None = None
+    """The servers that have tasks; of a cluster its masters."""
+    places: Places | None = None
+    """Of a cluster, with `redis`."""
     task: TaskInfo | None = None

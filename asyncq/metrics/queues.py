@@ -19,6 +19,7 @@ from asyncq import (
     QueueInfo,
     QueueNotFoundError,
     RedisError,
+    RedisReplyError,
     ServerInfo,
 )
 from asyncq.client import RedisSource
@@ -34,6 +35,8 @@ class _Seen:
     """What one scrape found."""
 
     queues: Sequence[QueueInfo]
+    forbidden: Sequence[str]
+    """The names of queues that this user of Redis may not look at."""
     servers: Sequence[ServerInfo]
 
 
@@ -47,7 +50,8 @@ class QueueMetrics(Collector):
     connection of its own. `close` ends it.
 
     When Redis does not answer within `timeout` seconds, or any queue cannot be read,
-    `asyncq_redis_up` is 0 and nothing else is shown: no old numbers, and not half of them.
+    `asyncq_redis_up` is 0 and nothing else is shown: no old numbers, and not half of them. Queues
+    that its user of Redis has no rights to are left out, and named in the log.
     """
 
     def __init__(self, redis: RedisSource | None = None, *, timeout: float = 8) -> None:
@@ -62,6 +66,7 @@ class QueueMetrics(Collector):
         self._lock = threading.Lock()
         self._reader: _Reader | None = None
         self._complained = False
+        self._left_out: Sequence[str] = ()
 
     def describe(self) -> Iterator[Metric]:
         """The names, without asking Redis."""
@@ -73,6 +78,7 @@ class QueueMetrics(Collector):
         try:
             seen = self._read()
             self._complained = False
+            self._tell(seen.forbidden)
         except (RedisError, TimeoutError) as error:
             if not self._complained:
                 what = error if isinstance(error, RedisError) else f"no answer from {self.where}"
@@ -90,6 +96,14 @@ class QueueMetrics(Collector):
             reader, self._reader = self._reader, None
         if reader is not None:
             reader.close()
+
+    def _tell(self, forbidden: Sequence[str]) -> None:
+        if forbidden and forbidden != self._left_out:
+            names = ", ".join(map(repr, forbidden))
+            _log.warning(
+                "metrics: without %s: this user of Redis has no rights to look there", names
+            )
+        self._left_out = forbidden
 
     def _read(self) -> _Seen:
         with self._lock:
@@ -126,7 +140,7 @@ class _Reader:
 
 async def _look(inspector: Inspector) -> _Seen:
     """All at once, so that one scrape takes a few round trips however many queues there are."""
-    places = asyncio.Semaphore(_AT_ONCE)
+    places, forbidden = asyncio.Semaphore(_AT_ONCE), list[str]()
 
     async def queue(name: str) -> QueueInfo | None:
         async with places:
@@ -134,10 +148,15 @@ async def _look(inspector: Inspector) -> _Seen:
                 return await inspector.queue_info(name)
             except QueueNotFoundError:
                 return None  # deleted since its name was read
+            except RedisReplyError as error:
+                if error.code != "NOPERM":
+                    raise
+                forbidden.append(name)
+                return None
 
     names, servers = await inspector.queues(), await inspector.servers()
     queues = await asyncio.gather(*map(queue, names))
-    return _Seen([queue for queue in queues if queue is not None], servers)
+    return _Seen([queue for queue in queues if queue is not None], sorted(forbidden), servers)
 
 
 def _metrics(seen: _Seen | None) -> Iterator[Metric]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from .session import Desk, unwrapped
 from .table import Cell, Column
 from .text import counted, length, memory, share
 
+_AT_ONCE = 8
 _CLUSTER = ("redis-cluster://", "rediss-cluster://")
 
 _COLUMNS = (
@@ -76,13 +78,17 @@ async def _places(desk: Desk, queues: Sequence[str]) -> dict[str, dict[str, Any]
     """Slots and nodes, where Redis is a cluster."""
     if not desk.client.where.startswith(_CLUSTER):
         return {}
-    return {
-        queue: {
-            "cluster_key_slot": await desk.inspector.cluster_key_slot(queue),
-            "cluster_nodes": plain(await desk.inspector.cluster_nodes(queue)),
-        }
-        for queue in queues
-    }
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def look(queue: str) -> dict[str, Any]:
+        async with slots:
+            return {
+                "cluster_key_slot": await desk.inspector.cluster_key_slot(queue),
+                "cluster_nodes": plain(await desk.inspector.cluster_nodes(queue)),
+            }
+
+    found = await asyncio.gather(*map(look, queues))
+    return dict(zip(queues, found, strict=True))
 
 
 def _row(info: QueueInfo) -> list[Cell]:
