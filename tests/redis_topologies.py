@@ -23,23 +23,31 @@ def say(server: RedisServer, *command: str | int) -> Any:
         unix_socket_path=str(server.socket),
         decode_responses=True,
         protocol=2,
+        socket_timeout=LONGEST_S,
         retry=Retry(NoBackoff(), 0),
     ) as client:
         client.response_callbacks.clear()
         return client.execute_command(*command)
 
 
-def wait_until(what: str, happened: Callable[[], object]) -> None:
-    """Returns when `happened()` is true; it may fail with a Redis error on the way."""
+def wait_until(
+    what: str, happened: Callable[[], object], otherwise: Callable[[], str] = str
+) -> None:
+    """Returns when `happened()` is true; it may fail with a Redis error on the way.
+
+    Raises `AssertionError` with the last such error, and with what `otherwise` says.
+    """
     deadline = time.monotonic() + LONGEST_S
+    last = ""
     while time.monotonic() < deadline:
         try:
             if happened():
                 return
-        except redis.RedisError:
-            pass
+            last = ""
+        except redis.RedisError as error:
+            last = f" (Redis: {error})"
         time.sleep(0.01)
-    raise AssertionError(f"waited in vain until {what}")
+    raise AssertionError(f"waited in vain until {what}{last}\n{otherwise()}".rstrip())
 
 
 @dataclass
@@ -162,8 +170,12 @@ class _Sentinel(RedisServer):
 
     def start(self, *args: str) -> None:
         super().start(*args)
-        # It looks at its servers ten times a second instead of every ten.
-        say(self, "SENTINEL", "DEBUG", "INFO-PERIOD", 100, "PUBLISH-PERIOD", 100)
+        # It looks at its servers ten times a second instead of every second, or ten. A sentinel
+        # connects again no sooner than it would look again: were that longer than it takes to hold
+        # a server for down, to lose its own connection would be enough, and a failover, which
+        # closes all connections, would be followed by the next.
+        for period in ("PING-PERIOD", "INFO-PERIOD", "PUBLISH-PERIOD"):
+            say(self, "SENTINEL", "DEBUG", period, 100)
         # Only now: the question whether it answers is asked without a password.
         say(self, "ACL", "SETUSER", "default", "resetpass", f">{self.password}")
 
@@ -186,27 +198,71 @@ class RedisWithSentinel:
         return next(s for s in self.servers if say(s, "ROLE")[0] == "master")
 
     def fail_over(self) -> None:
-        """Asks the sentinel for another master and returns when it is one."""
-        before = self.master
-        other = next(s for s in self.servers if s is not before)
-        wait_until("the sentinel agrees", lambda: self._ask("SENTINEL", "FAILOVER", "mymaster"))
-        wait_until("the replica is the master", lambda: say(other, "ROLE")[0] == "master")
-        wait_until("the old master is a replica", lambda: say(before, "ROLE")[0] == "slave")
-        wait_until("the sentinel says so", lambda: self.named() == other.port)
+        """Has the sentinel choose another master, and returns when all agree on one.
+
+        Who that is only the sentinel knows: it may have found reason to choose once more.
+        """
+        before = self._failovers()
+
+        def failed_over() -> bool:
+            if self._failovers() > before:
+                return True
+            if "failover_in_progress" not in self._said_of_master()["flags"]:
+                # Refused while no replica is fit; one that was begun may be given up.
+                self._ask("SENTINEL", "FAILOVER", "mymaster")
+            return False
+
+        wait_until("the sentinel has failed over", failed_over, self.describe)
+        self.settle()
+
+    def settle(self) -> None:
+        """Returns when a failover could begin: nothing is under way, and the replica follows."""
+        wait_until("all agree on a master", self._is_settled, self.describe)
 
     def named(self) -> int:
         """The port of the server that the sentinel calls the master."""
         return int(self._ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster")[1])
 
-    def has_replica(self) -> bool:
+    def describe(self) -> str:
+        """What all of them said last, for who waited in vain."""
+        logs = [*self.servers, self.sentinel]
+        return "\n".join(f"{server.port} logs\n{server.log.read_text()[-2000:]}" for server in logs)
+
+    def _is_settled(self) -> bool:
+        said = self._said_of_master()
+        if said["flags"] != "master":
+            return False
+        master, replica = sorted(self.servers, key=lambda server: server.port != int(said["port"]))
+        role, *follows = say(replica, "ROLE")
+        return (
+            say(master, "ROLE")[0] == "master"
+            and role == "slave"
+            and follows[1:3] == [master.port, "connected"]
+            and self._has_replica()
+        )
+
+    def _has_replica(self) -> bool:
         """Whether the sentinel could fail over."""
         flags = [str(one) for one in self._ask("SENTINEL", "REPLICAS", "mymaster")]
         return any("s_down" not in flag and "disconnected" not in flag for flag in flags)
 
+    def _failovers(self) -> int:
+        """Grows with each failover."""
+        return int(self._said_of_master()["config-epoch"])
+
+    def _said_of_master(self) -> dict[str, str]:
+        pairs = iter(self._ask("SENTINEL", "MASTER", "mymaster"))
+        return dict(zip(pairs, pairs, strict=True))
+
     def _ask(self, *command: str) -> Any:
         with redis.Redis(
-            port=self.sentinel.port, password=self.password, decode_responses=True
+            port=self.sentinel.port,
+            password=self.password,
+            decode_responses=True,
+            protocol=2,
+            socket_timeout=LONGEST_S,
         ) as client:
+            client.response_callbacks.clear()
             return client.execute_command(*command)
 
 

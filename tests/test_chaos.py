@@ -9,7 +9,7 @@ import pytest
 from chaos.account import Account, World, account, history
 from chaos.faults import KINDS
 from chaos.journal import Journal, Note, count, notes
-from chaos.report import table
+from chaos.report import summary, table
 from chaos.schedule import Schedule
 
 KILLED, ENDED, WELL = 1, 2, 3
@@ -108,6 +108,12 @@ def test_reasons_of_a_second_attempt(first: int, over: bool, second: int, reason
     assert bool(found.problems) == (reason == "unexplained")
 
 
+def test_thread_of_a_worker_that_was_told_to_leave_ends_after_its_task_was_put_back() -> None:
+    days = enqueued().add("start", pid=ENDED).add("thread", pid=ENDED).add("done", pid=ENDED)
+    days.add("start", pid=9).add("done", pid=9)
+    assert days.account().repeated == {"put back": 1}
+
+
 def test_late_end_of_an_attempt_whose_lease_was_lost() -> None:
     days = enqueued().add("start").add("start", pid=9, number=1).add("done")
     assert days.add("done", pid=9, number=1).account().repeated == {"lease lost": 1}
@@ -151,6 +157,14 @@ def test_journals_keep_every_note_of_every_process(tmp_path: Path) -> None:
         ("b", 12, "done", "x", 0),
     ]
     assert count(tmp_path, "a", "start") == 2
+
+
+def test_no_seed_is_passed_over() -> None:
+    silent = {"seed": 30, "topology": "sentinel", "account": None, "problems": ["no result"]}
+    said = summary([silent], [31, 12])
+    assert "| sentinel |     1 |         1 |" in said
+    assert "no result: 30\n\nwrong: 30" in said
+    assert "left out for want of Go: 12, 31" in said
 
 
 def test_table_is_in_line() -> None:

@@ -33,15 +33,16 @@ _NO_GO = "mixed"
 
 
 def main() -> int:
-    """The exit status: 0 if nothing was lost or stuck, or repeated for an unknown reason."""
+    """The exit status: 0 if all seeds gave a result, and nothing was lost or stuck, or repeated
+    for an unknown reason."""
     asked = _arguments()
     if asked.measure is not None:
         return subprocess.run(
             [sys.executable, "-m", f"chaos.{asked.measure}"], check=False
         ).returncode
     seeds = _seeds(asked)
-    results = asyncio.run(_campaign(seeds, asked, _without_go()))
-    print_summary(results)
+    results, left_out = asyncio.run(_campaign(seeds, asked, _without_go()))
+    print_summary(results, left_out)
     return 1 if any(result["problems"] for result in results) else 0
 
 
@@ -82,14 +83,17 @@ def _without_go() -> str:
 
 async def _campaign(
     seeds: Iterator[int], asked: argparse.Namespace, without_go: str
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], list[int]]:
+    """What each seed showed, and which were left out."""
     length_s = _LONG_S if asked.long else _LENGTH_S
     results: list[dict[str, Any]] = []
+    left_out: list[int] = []
 
     async def work() -> None:
         for seed in seeds:
             topology = asked.only or Schedule.of(seed, length_s=length_s).topology
             if topology == _NO_GO and without_go:
+                left_out.append(seed)
                 _say(f"seed {seed}: left out, as there is no Go here: {without_go}")
                 continue
             result = await _run(seed, length_s, topology)
@@ -98,7 +102,7 @@ async def _campaign(
             print_problems(result, asked.only, long=asked.long)
 
     await asyncio.gather(*(work() for _ in range(asked.jobs)))
-    return results
+    return results, left_out
 
 
 async def _run(seed: int, length_s: float, topology: str) -> dict[str, Any]:

@@ -35,6 +35,8 @@ class Story:
     """What its producer was told: `acked`, `refused`, `unknown`, ...; empty if it died before."""
     in_doubt: bool = False
     """Whether the reply to an enqueue was lost."""
+    in_thread: bool = False
+    """Whether its handler runs in a thread, which nobody can end."""
     attempts: list[Attempt] = field(default_factory=list[Attempt])
 
 
@@ -82,6 +84,8 @@ def stories(notes: Iterable[Note]) -> dict[str, Story]:
                 pass
             case "doubt":
                 story.in_doubt = True
+            case "thread":
+                story.in_thread = True
             case "start":
                 attempt = Attempt(note.at_ns, note.number, note.process, note.pid)
                 open_attempts[key] = attempt
@@ -146,7 +150,7 @@ def why(first: Attempt, second: Attempt, story: Story, world: World) -> str | No
         return "lease lost"  # by a worker that had it, but stood still before it began
     if was_over and story.in_doubt:
         return "enqueued again after it was done"
-    if not was_over and first.pid in world.ended:
+    if first.pid in world.ended and (not was_over or story.in_thread):
         return "put back"
     if world.forgets:
         return "forgotten by a failover"

@@ -160,36 +160,32 @@ class WithSentinel(Place):
         """The master dies; the other takes over, and it comes back as its replica."""
         master, other = self._pair()
         master.kill()
-        wait_until("the replica took over", lambda: say(other, "ROLE")[0] == "master")
-        wait_until("the sentinel says so", lambda: self.both.named() == other.port)
+        self._takes_over(other)
         time.sleep(away_s)
         master.start()
-        self._follows(master)
+        self.both.settle()
 
     def freeze_master(self, longer_s: float) -> None:
         """The master stops in its tracks, and goes on when it is none any more."""
         master, other = self._pair()
         master.pause()
         try:
-            wait_until("the replica took over", lambda: say(other, "ROLE")[0] == "master")
-            wait_until("the sentinel says so", lambda: self.both.named() == other.port)
+            self._takes_over(other)
             time.sleep(longer_s)
         finally:
             master.resume()
-        self._follows(master)
+        self.both.settle()
 
     def fail_over(self) -> None:
-        master, _ = self._pair()
         self.both.fail_over()
-        self._follows(master)
 
     def _pair(self) -> tuple[RedisServer, RedisServer]:
         first, second = self.both.servers
         return (first, second) if first.port == self.both.named() else (second, first)
 
-    def _follows(self, server: RedisServer) -> None:
-        wait_until("it is in step", lambda: say(server, "ROLE")[3:4] == ["connected"])
-        wait_until("the sentinel has a replica", self.both.has_replica)
+    def _takes_over(self, server: RedisServer) -> None:
+        wait_until("the replica took over", lambda: say(server, "ROLE")[0] == "master")
+        wait_until("the sentinel says so", lambda: self.both.named() == server.port)
 
 
 @dataclass

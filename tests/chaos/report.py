@@ -26,21 +26,32 @@ def print_problems(result: Result, only: str | None, *, long: bool) -> None:
     print("\n".join(lines), flush=True)  # noqa: T201 - as in __main__
 
 
-def print_summary(results: Sequence[Result]) -> None:
-    """Tables: seeds and tasks by kind of Redis, repeated tasks by reason, faults by kind."""
+def print_summary(results: Sequence[Result], left_out: Sequence[int]) -> None:
+    print("\n" + summary(results, left_out), flush=True)  # noqa: T201 - as in __main__
+
+
+def summary(results: Sequence[Result], left_out: Sequence[int] = ()) -> str:
+    """Tables: seeds and tasks by kind of Redis, repeated tasks by reason, faults by kind. No seed
+    is passed over: those without a result are counted, and so are those that were left out."""
     told = [result for result in results if result["account"] is not None]
-    parts = [_by_topology(told), _reasons(told), _faults(told)]
-    failed = len(results) - len(told)
-    wrong = [str(result["seed"]) for result in results if result["problems"]]
-    if failed:
-        parts.append(f"{failed} seeds gave no result")
-    parts.append(f"wrong: {', '.join(wrong)}" if wrong else "nothing went wrong")
-    print("\n" + "\n\n".join(parts), flush=True)  # noqa: T201 - as in __main__
+    parts = [_by_topology(results), _reasons(told), _faults(told)]
+    silent = [result["seed"] for result in results if result["account"] is None]
+    wrong = [result["seed"] for result in results if result["problems"]]
+    if left_out:
+        parts.append(f"left out for want of Go: {_list(left_out)}")
+    if silent:
+        parts.append(f"no result: {_list(silent)}")
+    parts.append(f"wrong: {_list(wrong)}" if wrong else "nothing went wrong")
+    return "\n\n".join(parts)
+
+
+def _list(seeds: Iterable[int]) -> str:
+    return ", ".join(str(seed) for seed in sorted(seeds))
 
 
 def _by_topology(results: Sequence[Result]) -> str:
-    head = "seeds faults acknowledged refused unknown attempts archived lost stuck repeated"
-    rows = [["", *head.split()]]
+    head = "faults acknowledged refused unknown attempts archived lost stuck repeated"
+    rows = [["", "seeds", "no result", *head.split()]]
     names = list(dict.fromkeys(sorted(result["topology"] for result in results)))
     for name in names:
         rows.append([name, *_sums([r for r in results if r["topology"] == name])])
@@ -48,12 +59,14 @@ def _by_topology(results: Sequence[Result]) -> str:
     return table(rows)
 
 
-def _sums(results: Sequence[Result]) -> list[str]:
+def _sums(all_results: Sequence[Result]) -> list[str]:
+    results = [result for result in all_results if result["account"] is not None]
     accounts = [result["account"] for result in results]
     tasks = _total(account["tasks"] for account in accounts)
     unknown = tasks["unknown"] + tasks["unanswered"] + tasks["unreplicated"]
     numbers = [
-        len(results),
+        len(all_results),
+        len(all_results) - len(results),
         _total(result["faults"] for result in results).total(),
         tasks["acked"],
         tasks["refused"],

@@ -185,6 +185,7 @@ async def blocks(task: Task) -> None:
 @mux.handle("thread")
 def in_a_thread(task: Task) -> None:
     token = _start(task)
+    _note("thread", token)
     time.sleep(0.01)
     _done(token)
 

@@ -127,7 +127,12 @@ class Run:
     async def _befall(self, fault: Planned, scene: Scene) -> None:
         await asyncio.sleep(fault.at_s)
         self._told_of[time.monotonic_ns()] = f"{fault.kind} begins"
-        happened = await KINDS[fault.kind].happens(scene, random.Random(fault.seed))
+        try:
+            happened = await KINDS[fault.kind].happens(scene, random.Random(fault.seed))
+        except (AssertionError, redis.RedisError, OSError) as error:
+            # Waited in vain, mostly. What the others did is still to be accounted for.
+            happened = False
+            self._problems.append(f"{fault.kind}: {error}")
         self._told_of[time.monotonic_ns()] = f"{fault.kind} {'ends' if happened else 'did not'}"
         self._happened[fault.kind] += happened
 
