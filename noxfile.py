@@ -124,9 +124,9 @@ def docs(session: nox.Session) -> None:
     group = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "docs")
     session.install("-e", ".", *group, _requirement("mypy"), _requirement("ruff"))
     session.run("mypy", "--strict", "docs/site_hooks.py")  # what it imports is only here
-    command, *arguments = session.posargs or ["build"]
+    arguments = session.posargs or ["build", "--strict"]
     quiet = {"NO_MKDOCS_2_WARNING": "1"}  # an announcement of the theme, for its maintainers' plans
-    session.run("mkdocs", command, "--config-file", ".mkdocs.yml", *arguments, env=quiet)
+    session.run("mkdocs", *arguments, "--config-file", ".mkdocs.yml", env=quiet)
 
 
 @nox.session

@@ -6,6 +6,7 @@ to files: those that leave `docs/` lead to pages that are made here.
 
 from __future__ import annotations
 
+import logging
 import posixpath
 import re
 from collections.abc import Iterator
@@ -23,11 +24,18 @@ from typer.core import TyperGroup
 import asyncq
 from asyncq.cli.main import app
 
+_log = logging.getLogger("mkdocs.hooks.site")
+
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 CHANGELOG = "changelog.md"
 COMMANDS = "reference/command-line.md"
 
+_ASKED = re.compile(
+    r"""(?:\bsrc=|<link\ rel="(?!canonical|prev|next)[^>]*\bhref=|\burl\()["']?
+        ((?:https?:)?//[^"'\s>]+)""",
+    re.VERBOSE,
+)
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)#\s]+)")
 _NAME = re.compile(r"(?<![`\[])`(\w+(?:\.\w+)*)`(?!`)")
 
@@ -52,6 +60,13 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
 
     text = _LINK.sub(on_site, markdown)
     return "\n\n".join([text, *_commands()]) if here == COMMANDS else text
+
+
+def on_post_page(output: str, *, page: Page, config: MkDocsConfig) -> str:
+    """Pages ask no other host for anything."""
+    for asked in _ASKED.findall(output):
+        _log.warning("'%s' asks another host: %s", page.file.src_uri, asked)
+    return output
 
 
 def _on_site(place: str) -> str:
