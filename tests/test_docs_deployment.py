@@ -17,19 +17,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import promql
 import pytest
 import typer
 import yaml
 from commands import Command
 from docs_pages import ROOT, blocks_of
 from redis_servers import RedisServer, free_port
+from scraping import get
 from typer.core import TyperGroup
 
-from asyncq import Client
+from asyncq import Client, ServerConfig
 from asyncq.cli.failure import Exit
 from asyncq.cli.main import app
+from asyncq.cli.monitoring import Gathered
 from asyncq.cli.worker import worker
 from asyncq.doctor import Doctor
+from asyncq.metrics import QueueMetrics
+from asyncq.statistics import LOOP_SILENT_S, REDIS_SILENT_S, Statistics
 
 HOW_TO = ROOT / "docs" / "how-to"
 
@@ -245,3 +250,101 @@ def test_health_check_of_the_image_is_answered(worker_port: int, tmp_path: Path)
             check=False,
         )
         assert (done.returncode == 0) is healthy
+
+
+# Kubernetes
+
+
+def manifests() -> list[Any]:
+    return [document for file in documents("kubernetes.md").values() for document in file]
+
+
+def deployments() -> dict[str, Any]:
+    return {m["metadata"]["name"]: m["spec"] for m in manifests() if m["kind"] == "Deployment"}
+
+
+def container_of(deployment: Mapping[str, Any]) -> Any:
+    (container,) = deployment["template"]["spec"]["containers"]
+    return container
+
+
+def probes_of(deployment: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    found = {
+        name: container_of(deployment).get(f"{name}Probe") for name in ("liveness", "readiness")
+    }
+    return {name: probe for name, probe in found.items() if probe}
+
+
+@pytest.mark.parametrize("name", deployments())
+def test_deployment_starts_what_the_command_line_accepts(name: str) -> None:
+    deployment = deployments()[name]
+    container, pod = container_of(deployment), deployment["template"]["spec"]
+    command = command_of(container["command"])
+    assert deployment["selector"]["matchLabels"] == deployment["template"]["metadata"]["labels"]
+    assert pod["enableServiceLinks"] is False
+    assert container["resources"]["limits"]["memory"]
+    if command["name"] == "worker":
+        leaves = pod["terminationGracePeriodSeconds"]
+        assert leaves >= shutdown_timeout(command) + GRACE_S
+    ports = {port["name"]: str(port["containerPort"]) for port in container.get("ports", ())}
+    assert ports.get("metrics") == command.get("metrics_port", command.get("port"))
+    assert all(probe["httpGet"]["port"] in ports for probe in probes_of(deployment).values())
+
+
+def test_manifests_refer_to_what_is_there() -> None:
+    named = {(m["kind"], m["metadata"]["name"]): m for m in manifests()}
+    secret = named["Secret", "asyncq-redis"]["stringData"]
+    assert Client(secret["url"]).where == "rediss://redis.example.org:6380"
+    for deployment in deployments().values():
+        (variable,) = container_of(deployment)["env"]
+        assert variable["name"] == "ASYNCQ_REDIS_URL"
+        assert variable["valueFrom"]["secretKeyRef"]["key"] in secret
+    labels = deployments()["asyncq-worker"]["selector"]["matchLabels"]
+    budget = named["PodDisruptionBudget", "asyncq-worker"]["spec"]
+    assert budget["selector"]["matchLabels"] == labels
+    scaled = named["ScaledObject", "asyncq-worker"]["spec"]
+    assert scaled["scaleTargetRef"]["name"] in deployments()
+
+
+def test_scaling_asks_for_metrics_that_the_exporter_has() -> None:
+    (scaled,) = documents("kubernetes.md")["autoscaling.yaml"]
+    of_queues = {metric.name for metric in QueueMetrics("redis://localhost").describe()}
+    latency, running = scaled["spec"]["triggers"]
+    for trigger in (latency, running):
+        asked = promql.check(trigger["metadata"]["query"])
+        assert set(asked.metrics) <= of_queues
+    assert (latency["metricType"], running["metricType"]) == ("Value", "AverageValue")
+    command = command_of(container_of(deployments()["asyncq-worker"])["command"])
+    assert float(running["metadata"]["threshold"]) == pytest.approx(0.7 * command["concurrency"])
+
+
+async def test_probes_are_answered_by_a_worker(worker_port: int) -> None:
+    probes = probes_of(deployments()["asyncq-worker"])
+    assert probes.keys() == {"liveness", "readiness"}
+    for probe in probes.values():
+        answer = await get(worker_port, probe["httpGet"]["path"])
+        assert answer == (200, "ok\n")
+
+
+def test_states_of_a_worker_are_called_as_on_the_page() -> None:
+    page = (ROOT / "docs/how-to/kubernetes.md").read_text()
+    starting = Statistics().health()
+    assert f"| 200 | 503 `{starting.ready}` |" in page
+    assert (starting.alive, Gathered().alive()) == ("", "")
+    assert f"`{Gathered().ready()}`" in page
+    assert f"no answer of Redis for {REDIS_SILENT_S:.0f} s" in page
+    assert f"blocked for more than {LOOP_SILENT_S:.0f} s" in page
+
+
+# Scaling
+
+
+def test_figures_of_the_page_on_scaling_are_those_of_the_benchmarks() -> None:
+    results = (ROOT / "docs/benchmarks-results.md").read_text()
+    measured = {n.replace(",", "") for n in re.findall(r"\d[\d,]*(?:\.\d+)?", results)}
+    page = (ROOT / "docs/how-to/scaling.md").read_text()
+    figures = re.findall(r"\b\d{1,3}(?: \d{3})+\b|\b\d+\.\d+\b", page)
+    settings = {"100 000", "10 000", "0.2"}  # of the archive, of Redis, of an example
+    assert len(figures) > 10
+    assert [n for n in figures if n not in settings and n.replace(" ", "") not in measured] == []
+    assert ServerConfig().archive_max_size == 100_000

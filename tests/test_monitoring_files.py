@@ -11,95 +11,15 @@ from typing import Any
 
 import pytest
 import yaml
-from prometheus_client.core import Metric
+from promql import OF_SCRAPES, Expression, check, exported
 
-from asyncq.metrics import QueueMetrics, SnapshotCollector
+from asyncq.metrics import SnapshotCollector
 
 MONITORING = Path(__file__).parent.parent / "docs" / "monitoring"
 DASHBOARD: Any = json.loads((MONITORING / "grafana-dashboard.json").read_text())
 RULES: Any = yaml.safe_load((MONITORING / "alerts.yaml").read_text())
 
 DURATION = re.compile(r"(\d+(ms|[smhdwy]))+")
-_OF_SCRAPES = {"job", "instance"}
-_SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
-
-# Just so much of PromQL as is needed to know which names are metrics.
-_TOKEN = re.compile(
-    r"""
-    (?P<text>"(?:[^"\\]|\\.)*")
-  | (?P<range>\[[^\]]*\])
-  | (?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*)
-  | (?P<number>\d+(?:\.\d+)?)
-  | (?P<sign>=~|!~|!=|==|<=|>=|[-+*/%^<>=(){},])
-  | (?P<space>\s+)
-  | (?P<odd>.)
-    """,
-    re.VERBOSE,
-)
-_OPERATORS = {"and", "or", "unless", "bool", "offset"}
-_LISTS = {"by", "without", "on", "ignoring", "group_left", "group_right"}
-
-
-def exported() -> dict[str, set[str]]:
-    """The labels of every series of our collectors, by its name."""
-    metrics: list[Metric] = [
-        *SnapshotCollector(dict).describe(),
-        *QueueMetrics("redis://localhost").describe(),
-    ]
-    found = {
-        metric.name + suffix: {*names_of(metric), *(["le"] if suffix == "_bucket" else [])}
-        for metric in metrics
-        for suffix in _SUFFIXES[metric.type]
-    }
-    return found | {"asyncq_redis_up": set()}
-
-
-def names_of(metric: Any) -> tuple[str, ...]:
-    """Of the labels: prometheus_client keeps them to itself."""
-    names: tuple[str, ...] = metric._labelnames
-    return names
-
-
-class Expression:
-    """The metrics of a PromQL expression, with the labels that are used."""
-
-    def __init__(self, text: str) -> None:
-        self.metrics: list[str] = []
-        self.matched: list[tuple[str, str]] = []
-        """Metric and label, of each matcher in braces."""
-        self.grouped: list[str] = []
-        """Labels of `by (...)`, `on (...)` and so on."""
-        tokens = [
-            (str(match.lastgroup), match[0])
-            for match in _TOKEN.finditer(text)
-            if match.lastgroup != "space"
-        ]
-        assert not [token for kind, token in tokens if kind == "odd"], text
-        self._read(tokens, text)
-
-    def _read(self, tokens: list[tuple[str, str]], text: str) -> None:
-        open_: list[str] = []
-        closes = {")": "(", "}": "{"}
-        in_list = False
-        for n, (kind, token) in enumerate(tokens):
-            after = tokens[n + 1][1] if n + 1 < len(tokens) else ""
-            if token in "({" and kind == "sign":
-                in_list = token == "(" and n > 0 and tokens[n - 1][1] in _LISTS
-                open_.append(token)
-            elif token in closes and kind == "sign":
-                assert open_, f"too many {token}: {text}"
-                assert open_.pop() == closes[token], text
-                in_list = False
-            elif kind != "name" or token in _OPERATORS | _LISTS:
-                continue
-            elif open_ and open_[-1] == "{":
-                assert after in ("=", "!=", "=~", "!~"), text
-                self.matched.append((self.metrics[-1], token))
-            elif in_list:
-                self.grouped.append(token)
-            elif after != "(" and after not in _LISTS:
-                self.metrics.append(token)
-        assert not open_, f"never closed: {text}"
 
 
 def panels() -> Iterator[Mapping[str, Any]]:
@@ -124,14 +44,7 @@ def expressions() -> dict[str, str]:
 
 @pytest.mark.parametrize("where", expressions())
 def test_expressions_ask_for_what_is_exported(where: str) -> None:
-    known = exported()
-    expression = Expression(expressions()[where].replace("$__rate_interval", "5m"))
-    assert expression.metrics
-    assert set(expression.metrics) <= known.keys()
-    for metric, label in expression.matched:
-        assert label in known[metric] | _OF_SCRAPES, metric
-    everywhere = set.intersection(*(known[metric] for metric in expression.metrics))
-    assert set(expression.grouped) <= everywhere | _OF_SCRAPES
+    check(expressions()[where].replace("$__rate_interval", "5m"))
 
 
 def test_every_metric_of_a_worker_is_on_the_dashboard() -> None:
@@ -175,7 +88,7 @@ def test_variables_exist_and_are_used() -> None:
     for variable in DASHBOARD["templating"]["list"]:
         if variable["type"] == "query":
             metric, label = re.findall(r"\w+", variable["query"]["query"])[1:]
-            assert label in exported()[metric] | _OF_SCRAPES
+            assert label in exported()[metric] | OF_SCRAPES
 
 
 # The rules
@@ -203,7 +116,7 @@ def test_a_rule_is_complete(rule: Mapping[str, Any]) -> None:
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
 def test_texts_of_a_rule_name_labels_that_it_has(rule: Mapping[str, Any]) -> None:
     expression = Expression(rule["expr"])
-    left = exported()[expression.metrics[0]] | _OF_SCRAPES
+    left = exported()[expression.metrics[0]] | OF_SCRAPES
     has = set(expression.grouped) if "sum by" in rule["expr"] else left
     for text in rule["annotations"].values():
         assert set(re.findall(r"\$labels\.(\w+)", text)) <= has
