@@ -29,7 +29,8 @@ def test_programs_of_both_languages_handle_the_tasks_of_the_other(
     for path in (*tmp_path.glob("*.py"), tmp_path / "main.go"):
         text = path.read_text().replace("localhost:6379", address)
         path.write_text(text.replace('"mail"', f'"{queue}"'))
-    build = ["go", "build", "-buildvcs=false", "-o", tmp_path / "emails", tmp_path / "main.go"]
+    programs = [str(tmp_path / "emails"), str(tmp_path / "main.go")]
+    build = ["go", "build", "-buildvcs=false", "-o", *programs]
     subprocess.run(build, cwd=SOURCE, check=True, timeout=600)
 
     class Emails(Command):
