@@ -1,4 +1,4 @@
-"""The programs of the how-to pages do what the pages say, on a real Redis.
+"""The programs (and pipelines) of the how-to pages do what the pages say, on a real Redis.
 
 README and the first page have tests in `test_readme`, which also holds all of them to be typed.
 """
@@ -9,6 +9,7 @@ import asyncio
 import importlib
 import re
 import runpy
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,12 +17,13 @@ from types import ModuleType
 
 import httpx
 import pytest
-from docs_pages import programs
+from docs_pages import blocks_of, programs
 from fastapi import FastAPI
+from operating import operated
 from redis_servers import RedisServer
 from waiting import until
 
-from asyncq import PeriodicTaskManager, Scheduler, Server
+from asyncq import Client, Inspector, PeriodicTaskManager, Scheduler, Server, Task
 
 
 class Programs:
@@ -78,6 +80,22 @@ def test_guarantees_page_tells_what_too_few_replicas_mean(page: Programs) -> Non
     page.write("docs/guarantees.md", "redis-sentinel://sentinel-1,sentinel-2,sentinel-3/0")
     page.run("transfer.py")
     assert page.printed == "transfer-4711 will run, but only 0 replicas have it yet\n"
+
+
+async def test_command_line_page_asks_jq_for_fields_that_there_are(
+    start_redis: Callable[..., RedisServer],
+) -> None:
+    server = start_redis()
+    async with Client(server.url) as client, Inspector(client) as inspector:
+        info = await client.enqueue(Task("email:deliver"))
+        await inspector.archive_task(info.queue, info.id)
+    (block,) = (text for text in blocks_of("docs/how-to/command-line.md", "") if "| jq" in text)
+    for line in block.splitlines():
+        command, jq, _ = shlex.split(line), *re.findall(r"jq -r '(.*?)'(.*)", line)[0]
+        said = await operated(server, *command[1 : command.index("|")])
+        fields = set(re.findall(r"\.([a-z_]+)", jq))
+        assert fields
+        assert fields <= said.json[0].keys()
 
 
 def test_doctor_page_examines(page: Programs) -> None:
