@@ -1,7 +1,8 @@
 """Traces by OpenTelemetry: a span for every enqueue, and one for every attempt, in one trace.
 
-    client = TracingClient(url)                       # instead of Client
+    client = TracingClient(url)                       # instead of Client; or TracingSyncClient
     mux.use(tracing_middleware())                     # in the worker
+    Scheduler(url, trace=schedule_trace())            # and PeriodicTaskManager
 
 The context travels in the task's headers as W3C `traceparent` and `tracestate`, as a Go program
 that injects it there does, so their traces join. Spans follow the semantic conventions of
@@ -46,11 +47,15 @@ from .client import Client, RedisSource
 from .context import TaskContext, current
 from .errors import RevokeTask
 from .handler import Handler, Middleware
+from .info import TaskInfo
+from .scheduler import Trace, TraceEnd
+from .sync import SyncClient
 from .task import Task
 
-__all__ = ["TracingClient", "tracing_middleware"]
+__all__ = ["TracingClient", "TracingSyncClient", "schedule_trace", "tracing_middleware"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 _TRACEPARENT = "traceparent"
@@ -75,6 +80,48 @@ _DEFAULT_QUEUE = "default"
 # Producers
 
 
+class _Producer:
+    """Makes the spans of enqueues."""
+
+    def __init__(self, tracer_provider: TracerProvider | None) -> None:
+        self._tracer = trace.get_tracer("asyncq", __version__, tracer_provider)
+
+    @contextmanager
+    def span(
+        self, given: Sequence[object], options: Mapping[str, Any]
+    ) -> Generator[tuple[Span, list[object]]]:
+        """A span, the current one, and what was given, the tasks with its context in their
+        headers."""
+        tasks = [task for task in given if isinstance(task, Task)]
+        queues = {_queue_of(task, options) for task in tasks}
+        span = self.start(tasks, queues.pop() if len(queues) == 1 else "", None)
+        headers = _headers_for(span)
+        try:
+            with trace.use_span(span, record_exception=False, set_status_on_exception=False):
+                yield span, [_with_headers(one, headers) for one in given]
+        except BaseException as error:
+            _fail(span, error, type(error).__qualname__)
+            raise
+        finally:
+            span.end()
+
+    def start(self, tasks: Sequence[Task], queue: str, context: Context | None) -> Span:
+        """A span for these, a child of what is in the context, None: the current one."""
+        attributes: dict[str, Any] = dict(_ENQUEUE)
+        if queue:
+            attributes["messaging.destination.name"] = queue
+        types = {task.type for task in tasks}
+        if len(types) == 1:
+            attributes["asynq.task.type"] = types.pop()
+        return self._tracer.start_span(
+            f"enqueue {queue}".rstrip(),
+            context=context,
+            kind=SpanKind.PRODUCER,
+            attributes=attributes,
+            links=[link for task in tasks if (link := _link_of(task)) is not None],
+        )
+
+
 def _traced(enqueue: F) -> F:
     """`Client.enqueue` inside a span, whose context goes with the task."""
 
@@ -82,7 +129,7 @@ def _traced(enqueue: F) -> F:
     async def traced(self: TracingClient, task: Task, **options: Any) -> Any:
         if not isinstance(task, Task):
             return await enqueue(self, task, **options)  # it says what is wrong
-        with self._span([task], options) as (span, (sent,)):
+        with self._spans.span([task], options) as (span, (sent,)):
             info = await enqueue(self, sent, **options)
             span.set_attribute("messaging.message.id", info.id)
             return info
@@ -96,7 +143,7 @@ def _traced_many(enqueue_many: F) -> F:
     @functools.wraps(enqueue_many)
     async def traced(self: TracingClient, tasks: Iterable[Task], **options: Any) -> Any:
         given = list(tasks)
-        with self._span(given, options) as (span, sent):
+        with self._spans.span(given, options) as (span, sent):
             span.set_attribute("messaging.batch.message_count", len(given))
             return await enqueue_many(self, sent, **options)
 
@@ -121,41 +168,81 @@ class TracingClient(Client):
         **more: Any,
     ) -> None:
         super().__init__(redis, **more)
-        self._tracer = trace.get_tracer("asyncq", __version__, tracer_provider)
+        self._spans = _Producer(tracer_provider)
 
     enqueue = _traced(Client.enqueue)
     enqueue_many = _traced_many(Client.enqueue_many)
 
-    @contextmanager
-    def _span(
-        self, given: Sequence[object], options: Mapping[str, Any]
-    ) -> Generator[tuple[Span, list[object]]]:
-        """A span, and what was given, the tasks with its context in their headers."""
-        tasks = [task for task in given if isinstance(task, Task)]
-        queues = {_queue_of(task, options) for task in tasks}
-        queue = queues.pop() if len(queues) == 1 else ""
-        attributes: dict[str, Any] = dict(_ENQUEUE)
-        if queue:
-            attributes["messaging.destination.name"] = queue
-        types = {task.type for task in tasks}
-        if len(types) == 1:
-            attributes["asynq.task.type"] = types.pop()
-        span = self._tracer.start_span(
-            f"enqueue {queue}".rstrip(),
-            kind=SpanKind.PRODUCER,
-            attributes=attributes,
-            links=[link for task in tasks if (link := _link_of(task)) is not None],
-        )
-        carrier: dict[str, str] = {}
-        _PROPAGATOR.inject(carrier, trace.set_span_in_context(span))
-        try:
-            with trace.use_span(span, record_exception=False, set_status_on_exception=False):
-                yield span, [_with_headers(one, carrier) for one in given]
-        except BaseException as error:
-            _fail(span, error, type(error).__qualname__)
-            raise
-        finally:
+
+def _traced_blocking(enqueue: F) -> F:
+    """`SyncClient.enqueue` inside a span of the calling thread."""
+
+    @functools.wraps(enqueue)
+    def traced(self: TracingSyncClient, task: Task, **options: Any) -> Any:
+        if not isinstance(task, Task):
+            return enqueue(self, task, **options)
+        with self._spans.span([task], options) as (span, (sent,)):
+            info = enqueue(self, sent, **options)
+            span.set_attribute("messaging.message.id", info.id)
+            return info
+
+    return cast(F, traced)
+
+
+def _traced_many_blocking(enqueue_many: F) -> F:
+    @functools.wraps(enqueue_many)
+    def traced(self: TracingSyncClient, tasks: Iterable[Task], **options: Any) -> Any:
+        given = list(tasks)
+        with self._spans.span(given, options) as (span, sent):
+            span.set_attribute("messaging.batch.message_count", len(given))
+            return enqueue_many(self, sent, **options)
+
+    return cast(F, traced)
+
+
+class TracingSyncClient(SyncClient):
+    """A `SyncClient` that makes the spans of `TracingClient`: children of what is current in the
+    thread that calls."""
+
+    def __init__(
+        self,
+        redis: RedisSource | None = None,
+        *,
+        tracer_provider: TracerProvider | None = None,
+        **more: Any,
+    ) -> None:
+        super().__init__(redis, **more)
+        self._spans = _Producer(tracer_provider)
+
+    enqueue = _traced_blocking(SyncClient.enqueue)
+    enqueue_many = _traced_many_blocking(SyncClient.enqueue_many)
+
+
+def schedule_trace(*, tracer_provider: TracerProvider | None = None) -> Trace:
+    """What a `Scheduler` or a `PeriodicTaskManager` takes as `trace`: a span for each due time that
+    it enqueues, `enqueue <queue>`, of kind producer, which begins a trace; its context goes with
+    the task.
+
+    Where several schedulers run, one of them enqueues a due time, and records its span. What Redis
+    refuses is an error of the span.
+    """
+    producer = _Producer(tracer_provider)
+
+    def begin(task: Task, queue: str) -> tuple[Task, TraceEnd]:
+        # In a context of its own: what was current when the scheduler was started is long over.
+        span = producer.start([task], queue, Context())
+
+        def end(info: TaskInfo | None, error: Exception | None) -> None:
+            if info is not None:
+                span.set_attribute("messaging.message.id", info.id)
+            if error is not None:
+                _fail(span, error, type(error).__qualname__)
             span.end()
+
+        # A span that is not ended, as where another scheduler was first, is never exported.
+        return _with_headers(task, _headers_for(span)), end
+
+    return begin
 
 
 def _queue_of(task: Task, options: Mapping[str, Any]) -> str:
@@ -171,11 +258,20 @@ def _link_of(task: Task) -> Link | None:
     return Link(made.get_span_context()) if made.get_span_context().is_valid else None
 
 
-def _with_headers(task: object, carrier: Mapping[str, str]) -> object:
-    if not isinstance(task, Task) or not carrier or _TRACEPARENT in task.headers:
+def _headers_for(span: Span) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    _PROPAGATOR.inject(headers, trace.set_span_in_context(span, Context()))
+    return headers
+
+
+def _with_headers(task: T, headers: Mapping[str, str]) -> T:
+    """The task with these headers, unless it has a context already. What is no task stays itself:
+    whoever enqueues it says what is wrong."""
+    if not isinstance(task, Task) or not headers or _TRACEPARENT in task.headers:
         return task
     payload = task.payload if task.has_payload else None
-    return Task(task.type, payload, headers={**task.headers, **carrier}, **task.options)
+    sent = Task(task.type, payload, headers={**task.headers, **headers}, **task.options)
+    return cast(T, sent)
 
 
 # Consumers

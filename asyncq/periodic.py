@@ -18,7 +18,7 @@ from ._worker.loop import run_every
 from .client import RedisSource
 from .info import SchedulerEntry
 from .options import Duration, EnqueueOptions, seconds
-from .scheduler import PostEnqueue, PreEnqueue, Scheduler
+from .scheduler import PostEnqueue, PreEnqueue, Scheduler, Trace
 from .task import Task
 
 _log = logging.getLogger("asyncq")
@@ -73,6 +73,7 @@ class PeriodicTaskManager(Background):
         missed: Missed = "skip",
         pre_enqueue: PreEnqueue | None = None,
         post_enqueue: PostEnqueue | None = None,
+        trace: Trace | None = None,
         _clock: Clock | None = None,
     ) -> None:
         super().__init__()
@@ -91,6 +92,7 @@ class PeriodicTaskManager(Background):
             missed=missed,
             pre_enqueue=pre_enqueue,
             post_enqueue=post_enqueue,
+            trace=trace,
             _clock=_clock,
         )
         self._registered: dict[str, Entry] = {}

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from math import ceil
 from secrets import token_hex
@@ -37,12 +38,28 @@ PostEnqueue = Callable[[TaskInfo | None, Exception | None], Awaitable[object] | 
 """`post_enqueue(info, error)`: told what a scheduler enqueued, or why it could not; plain or
 async."""
 
+TraceEnd = Callable[[TaskInfo | None, Exception | None], None]
+Trace = Callable[[Task, str], tuple[Task, TraceEnd]]
+"""`trace(task, queue)`: called when an entry is due; returns the task to enqueue, with headers of
+its own, and what is told the outcome as `post_enqueue` is. That is not called for a due time
+which another scheduler enqueued, or nobody."""
+
 _HOOK_S = 10.0
 """How long a hook may take; the enqueue waits for `pre_enqueue`. By feel."""
 _AT_ONCE = 12
 """How many enqueues are on their way at a time: fewer than there are connections."""
 
 _log = logging.getLogger("asyncq")
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """A due time of an entry, and what is enqueued for it."""
+
+    entry: Entry
+    ms: int
+    new: NewTask
+    end: TraceEnd | None
 
 
 class Scheduler(Background):
@@ -61,7 +78,8 @@ class Scheduler(Background):
     `missed` is what becomes of due times that are past by more than a minute, as after an outage:
     "skip" them, one task "once" for all of an entry's, or "all" of them. `heartbeat_interval` is
     how often the scheduler shows itself in Redis. `pre_enqueue(task, options)` is told before each
-    attempt, `post_enqueue(info, error)` what came of it, if it was this scheduler's.
+    attempt, `post_enqueue(info, error)` what came of it, if it was this scheduler's. `trace` is
+    `asyncq.otel.schedule_trace()`: a span for each due time, and its context in the task's headers.
 
     Raises what `Client` raises, and `TypeError` or `ValueError` for a setting that cannot be.
     """
@@ -77,6 +95,7 @@ class Scheduler(Background):
         missed: Missed = "skip",
         pre_enqueue: PreEnqueue | None = None,
         post_enqueue: PostEnqueue | None = None,
+        trace: Trace | None = None,
         _clock: Clock | None = None,
     ) -> None:
         super().__init__()
@@ -90,6 +109,7 @@ class Scheduler(Background):
         self._missed: Missed = missed
         self._pre_enqueue = _hook("pre_enqueue", "(task, options)", pre_enqueue)
         self._post_enqueue = _hook("post_enqueue", "(info, error)", post_enqueue)
+        self._trace: Trace | None = _hook("trace", "(task, queue)", trace)
         self._clock = _clock or Clock()
         self._connection = Connection.open(connection_source(redis))
         self._scheduling = Scheduling(self._connection, self._clock)
@@ -270,7 +290,7 @@ class Scheduler(Background):
             self._changed.set()
 
     async def _enqueue(self, entry: Entry, due_ms: int) -> None:
-        new, token = new_task(entry.task, entry.composed), token_hex(8)
+        due, token = self._begin(entry, due_ms), token_hex(8)
         late_ms = LATE_MS if self._missed == "skip" else None
         backoff = Backoff()
         failure: RedisError | None = None
@@ -279,7 +299,7 @@ class Scheduler(Background):
                 async with self._places:
                     asked_s = entry.local_s()
                     answer = await self._scheduling.enqueue_due(
-                        entry.place, new, due_ms, token, late_ms
+                        entry.place, due.new, due_ms, token, late_ms
                     )
             except RedisError as error:
                 failure = error
@@ -292,48 +312,58 @@ class Scheduler(Background):
                     return
                 failure = _to_send_again(answer)
                 if failure is None:
-                    self._conclude(entry, due_ms, new, answer)
+                    self._conclude(due, answer)
                     return
             if not passing(failure):
-                self._conclude_refused(entry, due_ms, failure)
+                self._conclude_refused(due, failure)
                 return
             self._complaints.log(f"scheduler: {entry} is due", failure)
             await wait_any(backoff.next(), self._stop)
             if self._stop.is_set():
                 return  # still due: others enqueue it, or this one when it is back
 
-    def _conclude(self, entry: Entry, due_ms: int, new: NewTask, answer: DueAnswer) -> None:
+    def _begin(self, entry: Entry, due_ms: int) -> _Due:
+        task, end = entry.task, None
+        if self._trace is not None:
+            task, end = self._trace(task, entry.composed.queue)
+        return _Due(entry, due_ms, new_task(task, entry.composed), end)
+
+    def _conclude(self, due: _Due, answer: DueAnswer) -> None:
+        entry = due.entry
         if answer.verdict == "taken":
             entry.done(answer.last_due_ms)
             return
         if answer.verdict == "late":
-            entry.done(due_ms, ran=False)
+            entry.done(due.ms, ran=False)
             _log.warning("scheduler: %s could not be enqueued in time and is skipped", entry)
             return
         if isinstance(answer.result, Enqueued):
-            entry.done(due_ms)
-            self._spawn(self._follow_up(entry, new, answer.result, answer.now_ms))
+            entry.done(due.ms)
+            self._spawn(self._follow_up(due, answer.result, answer.now_ms))
             return
         # A conflict with another task: done with, as in asynq.
-        entry.done(due_ms)
+        entry.done(due.ms)
         _log.info("scheduler: %s: %s", entry, answer.result)
-        self._tell(None, answer.result)
+        self._tell(due, None, answer.result)
 
-    def _conclude_refused(self, entry: Entry, due_ms: int, error: RedisError) -> None:
-        entry.done(due_ms, ran=False)
-        _log.error("scheduler: %s was not enqueued: %s", entry, error)
-        self._tell(None, error)
+    def _conclude_refused(self, due: _Due, error: RedisError) -> None:
+        due.entry.done(due.ms, ran=False)
+        _log.error("scheduler: %s was not enqueued: %s", due.entry, error)
+        self._tell(due, None, error)
 
-    async def _follow_up(self, entry: Entry, new: NewTask, stored: Enqueued, now_ms: int) -> None:
-        _log.debug("scheduler: enqueued %s as %s", entry, new.message.id)
+    async def _follow_up(self, due: _Due, stored: Enqueued, now_ms: int) -> None:
+        entry, message = due.entry, due.new.message
+        _log.debug("scheduler: enqueued %s as %s", entry, message.id)
         due_s = now_ms / 1000 if stored.state is TaskState.PENDING else stored.due_ms / 1000
-        self._tell(task_info(new.message, stored.state, next_process_at=due_s or None), None)
+        self._tell(due, task_info(message, stored.state, next_process_at=due_s or None), None)
         try:
-            await self._scheduling.record(entry.id, new.message.id, now_ms)
+            await self._scheduling.record(entry.id, message.id, now_ms)
         except RedisError as error:
             _log.warning("scheduler: the history of %s lacks an event: %s", entry, error)
 
-    def _tell(self, info: TaskInfo | None, error: Exception | None) -> None:
+    def _tell(self, due: _Due, info: TaskInfo | None, error: Exception | None) -> None:
+        if due.end is not None:
+            due.end(info, error)
         if self._post_enqueue is not None:
             self._spawn(_call("post_enqueue", self._post_enqueue, info, error))
 

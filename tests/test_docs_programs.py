@@ -158,12 +158,14 @@ async def test_periodic_page_schedules_and_looks(page: Programs) -> None:
         assert [entry.task.type for entry in manager.entries] == ["cleanup"]
 
 
-def test_tracing_page_enqueues_and_handles(page: Programs) -> None:
+def test_tracing_page_enqueues_handles_and_schedules(page: Programs) -> None:
     page.write("docs/how-to/tracing.md")
     page.run("produce.py")
 
     async def handle() -> None:
         async with Server(None, page.load("tasks").mux):
             await until(lambda: page.printed == "resizing cat.png\n")
+        async with page.load("schedule").make_scheduler() as scheduler:
+            assert [entry.task.type for entry in scheduler.entries] == ["image:tidy"]
 
     asyncio.run(handle())

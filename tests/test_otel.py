@@ -1,4 +1,4 @@
-"""Traces: spans of producers and attempts, joined by the headers of tasks."""
+"""Traces: spans of enqueues and attempts, joined by the headers of tasks."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from typing import Any
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.trace import TracerProvider as AnyTracerProvider
 from serving import Working
-from waiting import soon, until
+from spans import NOT_SAMPLED, SAMPLED, TRACE_ID, Spans, attributes, context_of, ids, links
+from waiting import soon
 
 from asyncq import (
     Client,
@@ -29,57 +28,10 @@ from asyncq import (
     RevokeTask,
     ServeMux,
     Task,
-    TaskInfo,
     current,
 )
 from asyncq.cli.logs import JsonFormatter
 from asyncq.otel import TracingClient, tracing_middleware
-
-SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-NOT_SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
-TRACE_ID = 0x0AF7651916CD43DD8448EB211C80319C
-
-
-class Spans:
-    """What was recorded."""
-
-    def __init__(self) -> None:
-        self._exporter = InMemorySpanExporter()
-        self.provider = TracerProvider(sampler=ParentBased(ALWAYS_ON))
-        self.provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-
-    def of(self, operation: str) -> list[ReadableSpan]:
-        return [
-            span
-            for span in self._exporter.get_finished_spans()
-            if attributes(span).get("messaging.operation.name") == operation
-        ]
-
-    async def ended(self, operation: str, count: int = 1) -> list[ReadableSpan]:
-        await until(lambda: len(self.of(operation)) >= count, lambda: self.of(operation))
-        return self.of(operation)
-
-
-def attributes(span: ReadableSpan) -> dict[str, Any]:
-    return dict(span.attributes or {})
-
-
-def links(span: ReadableSpan) -> list[int]:
-    return [link.context.span_id for link in span.links]
-
-
-def ids(span: ReadableSpan) -> tuple[int, int]:
-    """Of the trace, and of the span."""
-    context = span.get_span_context()
-    assert context is not None
-    return context.trace_id, context.span_id
-
-
-def context_of(info: TaskInfo) -> tuple[int, int]:
-    """The trace and the span in the headers of a task that is sampled."""
-    version, trace_id, span_id, flags = info.headers["traceparent"].split("-")
-    assert (version, int(flags, 16) & 1) == ("00", 1)
-    return int(trace_id, 16), int(span_id, 16)
 
 
 @pytest.fixture
