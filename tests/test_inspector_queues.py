@@ -402,3 +402,19 @@ async def test_queue_info_of_a_running_queue_agrees_with_what_was_done(
     await broker.dequeue([(queue, 2)], "claim")
     info = await inspector.queue_info(queue)
     assert (info.pending, info.active, info.size) == (3, 2, 5)
+
+
+async def test_redis_that_takes_no_writes_can_still_be_looked_at(
+    start_redis: Callable[..., RedisServer], queue: str
+) -> None:
+    server = start_redis()
+    async with Client(server.url) as client, Inspector(client) as inspector:
+        info = await client.enqueue(Task("t"), queue=queue)
+        async with server.client() as redis:
+            await redis.config_set("min-replicas-to-write", 1)
+        with pytest.raises(RedisReplyError, match="NOREPLICAS"):
+            await inspector.pause_queue(queue)
+        assert (await inspector.queue_info(queue)).pending == 1
+        assert (await inspector.task_info(queue, info.id)).id == info.id
+        assert [task.id for task in await inspector.list_tasks(queue, "pending")] == [info.id]
+        assert await inspector.servers() == await inspector.scheduler_entries() == []
