@@ -57,6 +57,10 @@ class Inspector(Closing):
     `redis` is what `Client` takes. Use it as `async with Inspector(url) as inspector:`, or call
     `aclose`. States are `TaskState`s or their names. Work on many tasks goes in slices that do
     not hold up Redis, and never takes tasks into memory that it does not return.
+
+    Raises what `Client` raises. Its methods raise `RedisUnavailableError` when Redis does not
+    answer, `RedisReplyError` when it refuses, `ValueError` and `TypeError` for an argument that
+    cannot be meant, and what they say themselves.
     """
 
     def __init__(self, redis: RedisSource | None = None, *, _clock: Clock | None = None) -> None:

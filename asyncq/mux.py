@@ -74,7 +74,8 @@ class ServeMux:
         self._chain: Handler | None = None
 
     async def __call__(self, task: Task) -> object:
-        """Handle one task; the value is its result."""
+        """Handle one task; the value is its result. Raises what the handler raises, and
+        `HandlerNotFoundError` if there is none."""
         return await (self._chain or self._build_chain())(task)
 
     @property

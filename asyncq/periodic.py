@@ -58,6 +58,8 @@ class PeriodicTaskManager(Background):
     its name, spec, task, headers or options are others.
 
     The other settings are those of `Scheduler`, of which it has one of its own.
+
+    Raises what `Scheduler` raises, and `TypeError` for a provider that cannot be called.
     """
 
     _what = "periodic task manager"

@@ -39,6 +39,8 @@ class PeriodicTaskFile:
     is, anything else becomes JSON), `headers`, `name` and enqueue options; durations are seconds or
     texts such as "90s" and "1h30m". A file with any mistake in it counts as a whole: it raises
     `ValueError` that names the file, the line and the entry of each.
+
+    Raises `ValueError` for another kind of file.
     """
 
     def __init__(self, path: str | Path) -> None:

@@ -44,7 +44,8 @@ class Semaphore:
     `redis` is what `Client` takes. Give it your `Client` to share its connections; with anything
     else it has its own, and `aclose` (in the server's `lifespan`, say) closes them.
 
-    Raises `ValueError` for a blank scope or fewer than one token.
+    Raises what `Client` raises, `ValueError` for a blank scope or fewer than one token, and
+    `TypeError` for what is no number of tokens.
     """
 
     def __init__(
@@ -68,7 +69,10 @@ class Semaphore:
         return await self._tokens.acquire(context.task_id, _deadline(context))
 
     async def release(self) -> bool:
-        """Give the running task's token back. False: it held none any more."""
+        """Give the running task's token back. False: it held none any more.
+
+        Raises `RuntimeError` outside a handler, and `RedisError`.
+        """
         return await self._tokens.release(current().task_id)
 
     async def aclose(self) -> None:

@@ -205,6 +205,8 @@ class Server(Living):
         TERM and INT shut down gracefully; a second one puts running tasks back at once; TSTP
         takes no new tasks. With `exit_if_blocked` the process leaves with status 70 when a handler
         has blocked the event loop past the time of every running task.
+
+        Raises what `start` and `wait` raise.
         """
         self._exit_if_blocked = exit_if_blocked
         await self._run("SIGTERM", "SIGINT", "SIGTSTP")

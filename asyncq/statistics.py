@@ -225,6 +225,8 @@ class Statistics:
     further ones are counted together, as `(other)`. Labels of queues are those of the servers.
 
     Servers write, on their event loop; `snapshot` may be called from any thread.
+
+    Raises `ValueError` for a negative limit.
     """
 
     def __init__(self, *, type_limit: int = 100) -> None:

@@ -53,6 +53,8 @@ class Doctor(Closing):
     Redis is asked in slices of about a millisecond, however many tasks it has; workers, producers
     and other doctors may be at work meanwhile. Memory grows with the number of pending tasks, by
     some 60 bytes for each.
+
+    Raises what `Client` raises.
     """
 
     def __init__(self, redis: RedisSource | None = None, *, _clock: Clock | None = None) -> None:
