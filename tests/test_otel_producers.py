@@ -100,7 +100,7 @@ async def test_a_blocking_enqueue_that_fails_is_an_error_of_its_span(
 
 async def pending(redis: Redis, inspector: Inspector, queue: str, count: int) -> list[TaskInfo]:
     async def enough() -> Any:
-        return await redis.llen(keys.pending(queue)) >= count  # type: ignore[misc]
+        return await redis.llen(keys.pending(queue)) >= count
 
     await until(enough, f"{count} tasks")
     return await inspector.list_tasks(queue, "pending")
