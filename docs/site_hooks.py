@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import posixpath
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ _ASKED = re.compile(
     re.VERBOSE,
 )
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)#\s]+)")
+_EXAMPLE = re.compile(r"^ {4}.*(?:\n+ {4}.*)*$\n?", re.MULTILINE)
 _NAME = re.compile(r"(?<![`\[])`(\w+(?:\.\w+)*)`(?!`)")
 
 
@@ -117,12 +119,17 @@ class ForReaders(Extension):
             attr.value = None
 
     def on_object(self, *, obj: Object, **_: Any) -> None:
-        """Public names in docstrings are links."""
+        """In docstrings public names are links, and examples have colours."""
         if obj.docstring is not None:
             package = obj.package
-            obj.docstring.value = _NAME.sub(
-                lambda name: _linked(name, package), obj.docstring.value
-            )
+            text = _NAME.sub(lambda name: _linked(name, package), obj.docstring.value)
+            obj.docstring.value = _EXAMPLE.sub(_fenced, text)
+
+
+def _fenced(example: re.Match[str]) -> str:
+    code = textwrap.dedent(example[0]).strip()
+    is_picture = "──" in code
+    return example[0] if is_picture else f"```python\n{code}\n```\n"
 
 
 def _linked(name: re.Match[str], package: Module) -> str:
