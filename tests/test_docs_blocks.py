@@ -53,6 +53,7 @@ docs/how-to/periodic.md    toml         test_docs_blocks::test_file_of_periodic_
 docs/how-to/systemd.md     ini          test_docs_deployment::test_unit_starts_what_the_command_line_accepts
 docs/how-to/systemd.md     ASYNCQ_      test_docs_deployment::test_variables_of_environment_files_are_those_of_the_worker
 docs/how-to/systemd.md     systemctl    test_docs_blocks::test_systemd_page_names_units_and_pages_that_exist
+docs/how-to/migrate-from-*.md  py       test_docs_guides::test_program_before_is_one_and_its_words_are_explained
 docs/how-to/migrate-from-asynq.md  go   interop/test_guide::test_programs_of_both_languages_handle_the_tasks_of_the_other
 docs/how-to/testing.md     toml         test_docs_guides::test_tests_of_the_testing_page_pass
 docs/internals.md          *            test_docs_blocks::test_names_in_a_picture_of_the_internals_exist
@@ -67,6 +68,8 @@ RUN = {
     "docs/how-to/doctor.md": "test_docs_programs::test_doctor_page_",
     "docs/how-to/fastapi.md": "test_docs_programs::test_fastapi_page_",
     "docs/how-to/inspect.md": "test_docs_programs::test_inspect_page_",
+    "docs/how-to/migrate-from-arq.md": "test_docs_guides::test_arq_page_",
+    "docs/how-to/migrate-from-celery.md": "test_docs_guides::test_celery_page_",
     "docs/how-to/migrate-from-asynq.md": "interop/test_guide::test_programs_of_both_languages_",
     "docs/how-to/metrics.md": "test_docs_programs::test_metrics_page_",
     "docs/how-to/periodic.md": "test_docs_programs::test_periodic_page_",
