@@ -518,8 +518,13 @@ async def test_the_hook_is_told_of_every_run(connection: Connection) -> None:
         told.append((len(calls), seconds > 0, type(error) if error else None))
 
     connection.on_call = hook
+    await connection.run([Call.command("PING"), Call.command("TIME")])
     await connection.run([Call.command("PING"), Call.command("NONSENSE")])
     await connection.aclose()
     with pytest.raises(RedisError):
         await connection.ping()
-    assert told == [(2, True, None), (1, True, RedisUnavailableError)]
+    assert told == [
+        (2, True, None),
+        (2, True, RedisReplyError),
+        (1, True, RedisUnavailableError),
+    ]

@@ -264,6 +264,19 @@ async def test_errors_of_redis_are_counted(start_redis: Callable[..., RedisServe
         )
 
 
+async def test_what_redis_refuses_is_counted(start_redis: Callable[..., RedisServer]) -> None:
+    own, statistics = start_redis(), Statistics()
+    async with (
+        Server(own.url, by_type, ServerConfig(statistics=statistics), _timing=fast()),
+        own.client() as redis,
+    ):
+        await redis.config_set("min-replicas-to-write", 1)
+        await until(
+            lambda: any(error == "refused" for _, error in numbers(statistics, CALL_ERRORS.name))
+        )
+        await redis.config_set("min-replicas-to-write", 0)
+
+
 async def test_the_event_loop_is_looked_at(working: Working) -> None:
     statistics = Statistics()
     async with working(by_type, statistics=statistics):

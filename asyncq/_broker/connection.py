@@ -35,7 +35,8 @@ __all__ = [
 ]
 
 CallHook: TypeAlias = Callable[[Sequence[Call], float, BaseException | None], None]
-"""Told of every `run`: the calls, the seconds they took, and the error that was raised."""
+"""Told of every `run`: the calls, the seconds they took, and the error that was raised, or else the
+first that Redis answered one of them with."""
 
 
 class _Transport(Dials, Protocol):
@@ -147,7 +148,9 @@ class Connection:
         failed: BaseException | None = None
         start = time.perf_counter()
         try:
-            return await self._transport.say(calls, frame)
+            replies = await self._transport.say(calls, frame)
+            failed = next((reply for reply in replies if isinstance(reply, RedisError)), None)
+            return replies
         except BaseException as error:
             failed = error
             raise

@@ -29,6 +29,7 @@ from asyncq import (
     NotReplicatedError,
     OutcomeUnknownError,
     RedisError,
+    RedisReplyError,
     Scheduler,
     ServeMux,
     Server,
@@ -285,7 +286,7 @@ class _Producer:
     def _note_call(
         self, calls: Sequence[Call], seconds: float, error: BaseException | None
     ) -> None:
-        if error is not None:
+        if error is not None and not isinstance(error, RedisReplyError):
             self._journal.note("doubt", *(task.payload.decode() for task in tasks_in_doubt(calls)))
 
 
