@@ -17,8 +17,11 @@ from .producer import Enqueued, enqueued
 
 SET_DEADLINE_S = 120
 """How long an aggregation may take before its tasks go back to their group; asynq's."""
+MOST_IN_SET = 10_000
+"""Of a group without a largest size. A set ends in one step, at some 3 microseconds a task."""
 _READ_AT_ONCE = 500
 _RECLAIM_LIMIT = 10
+_RECLAIM_TASKS = 5_000
 _WHY_PARKED = "the message could not be read when its group was aggregated"
 
 
@@ -81,6 +84,7 @@ class Aggregation:
                 self.deadline_s,
                 group,
                 self._clock.skew_ms,
+                MOST_IN_SET,
             ),
         )
         if not await self._connection.run_one(call):
@@ -161,6 +165,9 @@ class Aggregation:
         call = Call.of(
             scripts.RECLAIM_SETS,
             (keys.aggregation_sets(queue), keys.groups(queue)),
-            (keys.group_prefix(queue), self._clock.skew_ms, _RECLAIM_LIMIT),
+            (keys.group_prefix(queue), self._clock.skew_ms, _RECLAIM_LIMIT, _RECLAIM_TASKS),
         )
-        return int(await self._connection.run_one(call))
+        while True:
+            done, unfinished = await self._connection.run_one(call)
+            if done or not unfinished:
+                return int(done)

@@ -112,14 +112,20 @@ class Examination:
             first += len(found)
 
     async def wrong_entries(
-        self, queue: str, key: str | bytes, state: str, ids: Sequence[bytes], group: bytes = b""
+        self,
+        queue: str,
+        key: str | bytes,
+        state: str,
+        ids: Sequence[bytes],
+        group: bytes | None = None,
     ) -> list[bytes]:
         """The ids that are not of tasks in that state (and group), or of none."""
+        expected = b"" if group is None else b"=" + group
         calls = [
             Call.of(
                 scripts.CHECK_ENTRIES,
                 (key,),
-                (keys.task_prefix(queue), state, group, *ids[first : first + SLICE]),
+                (keys.task_prefix(queue), state, expected, *ids[first : first + SLICE]),
             )
             for first in range(0, len(ids), SLICE)
         ]

@@ -308,6 +308,12 @@ ILLNESSES = {
         "",
         "They are put on the list.",
     ),
+    "nameless-groups": Illness(
+        _WARNING,
+        "Groups whose name is no UTF-8 text: no message can name them, and their tasks are never"
+        " aggregated.",
+        "Run their tasks, or delete them, by their ids: asyncq task run --help.",
+    ),
     "forgotten-sets": Illness(
         _DANGER,
         "Tasks taken out of their group for an aggregation that nobody remembers.",

@@ -94,9 +94,11 @@ class QueueCheck:
             return
         await self._tasks.look_at_group(name.key, group.group)
         kind = {"hidden": "hidden-groups", "forgotten": "forgotten-sets"}.get(group.kind)
+        example = f"{shown(group.group)} ({group.size} tasks)"
         if kind:
-            example = f"{shown(group.group)} ({group.size} tasks)"
             self._found.add(kind, self.queue, [example], fixed=int(self._fix))
+        if not _is_name(group.group):
+            self._found.add("nameless-groups", self.queue, [example])
 
     async def _look_at_lists_of_groups(self) -> None:
         for place, kind in (("groups", "set"), ("aggregation_sets", "zset")):
@@ -163,6 +165,15 @@ async def _aside(
     if kind != wanted:
         example += f" (a {kind}; it must be a {wanted})"
     found.add("type", where, [example], fixed=int(fixed))
+
+
+def _is_name(group: bytes) -> bool:
+    """Whether a message can name it."""
+    try:
+        group.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _for_how_long(seconds: int) -> str:

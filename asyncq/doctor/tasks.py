@@ -6,7 +6,7 @@ of Redis's: others work on the queue all the while.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 from .._broker import keys
 from .._broker.examination import Examination, Seen, Standing
@@ -32,6 +32,7 @@ class TaskCheck:
         self._claims: set[bytes] = set()
         self._suspects: dict[Seen | None, set[bytes]] = {}
         self._reported: set[bytes] = set()
+        self._fixed = 0
         self.count = 0
 
     async def look_at_hashes(self, ids: Sequence[bytes], types: Mapping[str, str]) -> None:
@@ -63,7 +64,7 @@ class TaskCheck:
     async def look_at_group(self, zset: bytes, group: bytes) -> None:
         """The entries of a group, or of an aggregation set of it."""
         seen = Seen(zset, group)
-        async for ids in self._examination.pages(zset, "zset"):
+        async for ids, _ in self._pages(zset, "zset", seen):
             wrong = await self._examination.wrong_entries(
                 self._queue, zset, "aggregating", ids, group
             )
@@ -72,14 +73,29 @@ class TaskCheck:
     async def _look_at(self, place: str, kind: str) -> None:
         key = keys.queue_prefix(self._queue) + place
         met: set[int] = set()  # hashes of ids: a quarter of their memory
-        async for ids in self._examination.pages(key, kind):
+        async for ids, is_new in self._pages(key, kind):
             await self._suspect(
                 await self._examination.wrong_entries(self._queue, key, _STATE[place], ids)
             )
-            if kind == "list":
-                await self._suspect(id_ for id_ in _again(ids, met))
+            if kind == "list" and is_new:
+                await self._suspect(_again(ids, met))
             elif place == "lease":
                 await self._suspect(await self._not_active(ids))
+
+    async def _pages(
+        self, key: str | bytes, kind: str, seen: Seen | None = None
+    ) -> AsyncIterator[tuple[Sequence[bytes], bool]]:
+        """The entries of a place, and whether they are the next: where something was put right
+        the same ranks come once more, since others have moved up to them."""
+        first, is_new = 0, True
+        while ids := await self._examination.page(key, kind, first):
+            before = self._fixed
+            yield ids, is_new
+            if self._fix:
+                await self._confirm_of(seen, self._suspects.pop(seen, set()))
+            is_new = self._fixed == before
+            if is_new:
+                first += len(ids)
 
     async def _not_active(self, ids: Sequence[bytes]) -> list[bytes]:
         standings = await self._examination.tasks(self._queue, ids, deep=False)
@@ -109,18 +125,21 @@ class TaskCheck:
         """Say what is wrong with those that are wrong indeed, and put them right."""
         suspects, self._suspects = self._suspects, {}
         for seen, ids in suspects.items():
-            standings = await self._examination.tasks(
-                self._queue, sorted(ids - self._reported), deep=True, seen=seen
-            )
-            wrong = [task for task in standings if task.trouble or _to_be_parked(task)]
-            if not wrong:
-                continue
-            self._reported.update(task.id for task in wrong)
-            answers = [""] * len(wrong)
-            if self._fix:
-                answers = await self._examination.repair(self._queue, wrong, seen)
-            for task, answer in zip(wrong, answers, strict=True):
-                self._report(task, answer)
+            await self._confirm_of(seen, ids)
+
+    async def _confirm_of(self, seen: Seen | None, ids: set[bytes]) -> None:
+        standings = await self._examination.tasks(
+            self._queue, sorted(ids - self._reported), deep=True, seen=seen
+        )
+        wrong = [task for task in standings if task.trouble or _to_be_parked(task)]
+        if not wrong:
+            return
+        self._reported.update(task.id for task in wrong)
+        answers = [""] * len(wrong)
+        if self._fix:
+            answers = await self._examination.repair(self._queue, wrong, seen)
+        for task, answer in zip(wrong, answers, strict=True):
+            self._report(task, answer)
 
     def _report(self, task: Standing, answer: str) -> None:
         example = shown(task.id)
@@ -131,6 +150,7 @@ class TaskCheck:
         if answer.startswith("!"):
             example += f": {answer[1:]}"
         fixed = int(answer != "" and not answer.startswith("!"))
+        self._fixed += fixed
         if task.trouble:
             self._found.add(task.trouble, self._queue, [example], fixed=fixed)
         if _to_be_parked(task):

@@ -49,6 +49,16 @@ async def ages(redis: Redis, **seconds_ago: int) -> dict[str, float]:
     return {task_id: now_s - ago for task_id, ago in seconds_ago.items()}
 
 
+async def test_a_group_without_a_largest_size_becomes_sets_of_some_thousands(
+    redis: Redis, queue: str, aggregation: Aggregation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asyncq._broker.aggregation.MOST_IN_SET", 2)
+    await put_group(redis, queue, "g", await ages(redis, a=50, b=40, c=30))
+    assert await take_ids(aggregation, queue, grace_s=10) == ["a", "b"]
+    assert await take_ids(aggregation, queue, grace_s=10) == ["c"]
+    assert await aggregation.groups(queue) == []
+
+
 async def test_a_set_holds_the_tasks_with_their_scores_until_its_deadline(
     redis: Redis, queue: str, aggregation: Aggregation
 ) -> None:

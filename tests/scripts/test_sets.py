@@ -8,9 +8,10 @@ import pytest
 from redis.asyncio import Redis
 from stored import a_lock, a_message, moment, new, now_us, snapshot
 
-from asyncq._broker import keys
+from asyncq._broker import keys, scripts
 from asyncq._broker.aggregation import Aggregation, AggregationSet
 from asyncq._broker.broker import Broker, Enqueued
+from asyncq._broker.connection import Call, Connection
 from asyncq._clock import Clock
 from asyncq.errors import DuplicateTaskError, RedisReplyError, TaskIdConflictError
 from asyncq.task import TaskState
@@ -302,6 +303,36 @@ async def test_a_set_of_many_thousands_is_reclaimed(
     assert await aggregation.reclaim(queue) == 1
     assert await redis.zcard(keys.group(queue, "g")) == 9000
     assert await redis.exists(set_key) == 0
+
+
+async def test_a_set_that_is_reclaimed_in_several_steps_is_gone_after_the_first(
+    redis: Redis,
+    queue: str,
+    connection: Connection,
+    broker: Broker,
+    aggregation: Aggregation,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("asyncq._broker.aggregation._RECLAIM_TASKS", 2)
+    taken = await take_set(broker, aggregation, queue, *"abcde")
+    clock.skew += 121
+    steps: list[Any] = []
+
+    run_one = connection.run_one
+
+    async def step(call: Call) -> Any:
+        answer = await run_one(call)
+        if call.script is scripts.RECLAIM_SETS:
+            steps.append(answer)
+            assert await aggregation.finish(taken, new(aggregated(queue))) is None
+        return answer
+
+    monkeypatch.setattr(connection, "run_one", step)
+    assert await aggregation.reclaim(queue) == 1
+    assert steps == [[0, 1], [0, 1], [1, 0]]
+    assert await redis.zrange(keys.group(queue, "g"), 0, -1) == [b"a", b"b", b"c", b"d", b"e"]
+    assert await redis.exists(keys.aggregation_sets(queue)) == 0
 
 
 @pytest.mark.parametrize("name", ["nonsense", "asynq:{other}:g:g:id", ""])

@@ -4,6 +4,7 @@
 -- KEYS[1] group  [2] the new set  [3] aggregation_sets  [4] groups
 -- ARGV[1] largest size, 0 none  [2] longest wait, s, 0 none  [3] grace period, s
 --     [4] seconds until the set is reclaimed  [5] the group's name  [6] clock skew, ms
+--     [7] how many tasks a set has at most where no largest size is given
 -- Returns 1 if a set was made, else 0.
 --@include clock
 local now_s = math.floor(clock_us(ARGV[6]) / 1000000)
@@ -19,9 +20,10 @@ local waited = longest > 0 and tonumber(redis.call('ZRANGE', KEYS[1], 0, 0, 'WIT
 local quiet = tonumber(redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2]) <= now_s - ARGV[3]
 if not (full or waited or quiet) then return 0 end
 
+if most == 0 then most = tonumber(ARGV[7]) end
 -- First of all: whatever goes wrong below, the set is reclaimed.
 redis.call('ZADD', KEYS[3], whole(now_s + ARGV[4]), KEYS[2])
-if most == 0 or size <= most then
+if size <= most then
   redis.call('RENAME', KEYS[1], KEYS[2])
   redis.call('SREM', KEYS[4], ARGV[5])
 else
