@@ -348,3 +348,35 @@ def test_figures_of_the_page_on_scaling_are_those_of_the_benchmarks() -> None:
     assert len(figures) > 10
     assert [n for n in figures if n not in settings and n.replace(" ", "") not in measured] == []
     assert ServerConfig().archive_max_size == 100_000
+
+
+# Operations
+
+SAID = """
+it is paused, so no task is taken
+no live server works on it
+there are none at all
+handler not found
+it is starting
+it takes no new tasks
+Redis has not answered for
+the event loop has been blocked for
+no worker process has started
+has reported nothing for
+is abandoned:
+active, though no live server says that it runs any
+asynq: task lease expired
+its outcome could not be written
+came too late
+not enqueued
+cannot reach Redis
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize("words", SAID)
+def test_what_the_page_on_operations_quotes_is_what_asyncq_says(words: str) -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "asyncq").rglob("*.py"))
+    joined = re.sub(r'"\s+f?"', "", sources)  # of texts that go over several lines
+    page = " ".join((ROOT / "docs/operations.md").read_text().split())
+    assert words in page
+    assert words in joined

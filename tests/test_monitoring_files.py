@@ -108,9 +108,20 @@ def test_a_rule_is_complete(rule: Mapping[str, Any]) -> None:
     assert rule.keys() - {"for"} == {"alert", "expr", "labels", "annotations"}
     assert rule["labels"].keys() == {"severity"}
     assert rule["labels"]["severity"] in ("info", "warning", "critical")
-    assert rule["annotations"].keys() == {"summary", "description"}
+    assert rule["annotations"].keys() == {"runbook", "summary", "description"}
     assert re.fullmatch(r"[A-Z]\w+", rule["alert"])
     assert DURATION.fullmatch(rule.get("for", "0s"))
+
+
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
+def test_runbook_of_a_rule_is_a_section_that_names_it(rule: Mapping[str, Any]) -> None:
+    page, _, anchor = rule["annotations"]["runbook"].partition("#")
+    _, *sections = (MONITORING.parent.parent / page).read_text().split("\n## ")
+    found = {
+        re.sub(r"[^\w -]", "", section.partition("\n")[0]).lower().replace(" ", "-"): section
+        for section in sections
+    }
+    assert rule["alert"] in found[anchor]
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
