@@ -19,10 +19,12 @@ from asyncq._broker.aggregation import Aggregation
 from asyncq._broker.broker import Broker
 from asyncq._broker.codec import encode_task
 from asyncq._broker.connection import Connection
+from asyncq._broker.examination import Examination
 from asyncq._broker.maintenance import Maintenance, Recovery
 from asyncq._broker.message import Leased
 from asyncq._broker.outcome import Done
 from asyncq._clock import Clock
+from asyncq.doctor import Doctor
 
 CLAIM = "claim"
 
@@ -58,6 +60,7 @@ async def fill(redis: Redis, queue: str) -> None:
     await redis.zadd(keys.aggregation_sets(queue), {set_key: 1})
     await store(redis, queue, "pending")
     await redis.lpush(keys.pending(queue), "pending")
+    await redis.set(keys.unique(queue, "t", b""), "pending")
     await redis.sadd(keys.groups(queue), "other")
     await redis.zadd(keys.due(queue), {"nobody": 10**15})
     await redis.hset(keys.parked(queue), "nobody", "for a reason")
@@ -108,11 +111,12 @@ class Move:
 
 
 def operations(connection: Connection, queue: str) -> dict[str, Callable[[], Awaitable[Any]]]:
-    """What workers and producers do to a queue by themselves."""
+    """What workers and producers do to a queue by themselves, and a doctor to its locks."""
     clock = Clock()
     broker, aggregation = Broker(connection, clock), Aggregation(connection, clock)
     maintenance = Maintenance(connection, clock)
-    message = a_message(queue, "active")
+    examination = Examination(connection, clock)
+    message, lock = a_message(queue, "active"), keys.unique(queue, "t", b"").encode()
     return {
         "enqueue": lambda: broker.enqueue([new(a_message(queue, "new"))]),
         "dequeue": lambda: broker.dequeue([(queue, 10)], "other"),
@@ -126,6 +130,7 @@ def operations(connection: Connection, queue: str) -> dict[str, Callable[[], Awa
         "delete expired": lambda: maintenance.delete_expired(queue, 100),
         "trim archive": lambda: maintenance.trim_archive(queue, max_age_s=1, max_size=1, limit=100),
         "reclaim": lambda: aggregation.reclaim(queue),
+        "give up locks": lambda: examination.locks(queue, [lock], give_up=True),
     }
 
 
@@ -158,3 +163,25 @@ async def test_nothing_is_done_to_a_queue_that_is_on_two_nodes(
         # And then all of it is.
         assert await Maintenance(connection, Clock()).delete_expired(queue, 100) == 1
         assert await redis.exists(keys.task(queue, "completed"), keys.completed(queue)) == 0
+
+
+@pytest.mark.parametrize("tasks_first", [False, True], ids=["tasks last", "tasks first"])
+async def test_doctor_leaves_a_queue_alone_that_is_on_two_nodes(
+    tasks_first: bool, cluster: RedisCluster, queue: str
+) -> None:
+    move = Move(cluster, queue)
+    async with connect(move.source.url) as redis:
+        await fill(redis, queue)
+        before = await snapshot(redis, queue)
+    move.begin()
+    move.take(lambda key: (":t:" in key) == tasks_first)
+    async with Doctor(cluster.url) as doctor:
+        found = (await doctor.examine(fix=True)).findings
+        assert [f.kind for f in found if f.where == queue] == ["moving"]
+        move.end()
+        async with connect(move.target.url) as redis:
+            assert await snapshot(redis, queue) == before
+            await doctor.examine(fix=True)
+            assert await redis.get(keys.unique(queue, "t", b"")) == b"pending"
+        found = (await doctor.examine()).findings
+    assert "moving" not in {f.kind for f in found}

@@ -20,7 +20,11 @@ PAGES = sorted(REFERENCE.glob("*.md"))
 
 def shown() -> list[str]:
     """What the pages ask the site to show."""
-    return [name for page in PAGES for name in re.findall(r"^(?:### )?::: (\S+)$", page.read_text(), re.M)]
+    return [
+        name
+        for page in PAGES
+        for name in re.findall(r"^(?:### )?::: (\S+)$", page.read_text(), re.M)
+    ]
 
 
 @pytest.mark.parametrize("module", MODULES)

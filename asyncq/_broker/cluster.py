@@ -85,10 +85,8 @@ class Slots:
         return self._remap(node) if self._remap else node
 
 
-_UNGUARDED = frozenset(
-    script.name for script in (scripts.WRITE_RESULT, scripts.AWAIT_TASK, scripts.CHECK_LOCKS)
-)
-"""The first two touch nothing but the key that they name; the last answers for each of its keys."""
+_UNGUARDED = frozenset(script.name for script in (scripts.WRITE_RESULT, scripts.AWAIT_TASK))
+"""They touch nothing but the key that they name."""
 
 
 def guarded(call: Call) -> Call:

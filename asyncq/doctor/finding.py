@@ -233,6 +233,12 @@ ILLNESSES = {
         "",
         "It is put on the list.",
     ),
+    "moving": Illness(
+        _WARNING,
+        "The queue is on its way to another node of the cluster, key by key, so it was not looked"
+        " at: what is on the one node looks as if it were gone on the other.",
+        "Ask again when its slot has moved; redis-cli --cluster check shows slots left open.",
+    ),
     "aside": Illness(
         _NOTE,
         "Keys that a doctor has set aside, because they had a wrong type.",

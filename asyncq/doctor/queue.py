@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from .._broker import keys
 from .._broker.examination import SLICE, Examination
+from ..errors import RedisReplyError
 from .finding import EXAMPLES, Findings
 from .names import Name
 from .tasks import PLACES, TaskCheck, shown
 
 
 class QueueCheck:
-    """What a doctor knows of one queue."""
+    """What a doctor knows of one queue. While its slot moves to another node of a cluster, key by
+    key, it is left alone: half of it would look as if it were gone."""
 
     def __init__(self, examination: Examination, queue: str, found: Findings, *, fix: bool) -> None:
         self.queue = queue
@@ -23,16 +25,35 @@ class QueueCheck:
         prefix = keys.queue_prefix(queue).encode()
         fixed = (*PLACES, "groups", "aggregation_sets")
         self._fixed = [Name(prefix + n.encode(), queue, False, n.encode()) for n in fixed]
+        self._moves = False
         self._types: dict[str, str] = {}
         """Of its keys without a name of their own: `pending`, `asyncq:due`."""
 
     async def look_at_fixed(self) -> None:
         """The places of its tasks, before anything else: nothing can be put right while
         something else stands there."""
-        await self._look_at_types(self._fixed)
+        await self._unless_moving(lambda: self._look_at_types(self._fixed))
 
     async def look(self, names: Sequence[Name]) -> None:
         """Some of its keys."""
+        await self._unless_moving(lambda: self._look(names))
+
+    async def finish(self, listed: bool, worked_on: bool) -> None:
+        """When all keys have been met."""
+        await self._unless_moving(lambda: self._finish(listed, worked_on))
+
+    async def _unless_moving(self, step: Callable[[], Awaitable[None]]) -> None:
+        if self._moves:
+            return
+        try:
+            await step()
+        except RedisReplyError as error:
+            if error.code != "TRYAGAIN":
+                raise
+            self._moves = True
+            self._found.add("moving", self.queue, [], count=1)
+
+    async def _look(self, names: Sequence[Name]) -> None:
         tasks = [name.rest[2:] for name in names if not name.ours and name.rest.startswith(b"t:")]
         locks = [n.key for n in names if not n.ours and n.rest.startswith(b"unique:")]
         aside = [shown(name.key) for name in names if name.is_aside]
@@ -49,8 +70,7 @@ class QueueCheck:
             if not name.ours and name.rest.startswith(b"g:"):
                 await self._look_at_group(name)
 
-    async def finish(self, listed: bool, worked_on: bool) -> None:
-        """When all keys have been met."""
+    async def _finish(self, listed: bool, worked_on: bool) -> None:
         types = await self._examination.types([name.key for name in self._fixed])
         for name, kind in zip(self._fixed, types, strict=True):
             self._types.pop(shown(name.rest), None)
