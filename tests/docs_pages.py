@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -38,6 +39,20 @@ def blocks() -> tuple[Block, ...]:
                 assert token.map is not None
                 found.append(Block(name, token.map[0] + 1, token.info.strip(), token.content))
     return tuple(found)
+
+
+@cache
+def anchors(page: Path) -> list[str]:
+    """What links to headings of a page say after `#`, where git is hosted and on the site."""
+    found: list[str] = []
+    tokens = MarkdownIt().parse(page.read_text())
+    for token, text in pairwise(tokens):
+        if token.type == "heading_open":
+            words = "".join(part.content for part in text.children or ())
+            name = re.sub(r"[^\w\- ]", "", words.lower()).replace(" ", "-")
+            assert name not in found, f"{page}: two headings {words!r}"
+            found.append(name)
+    return found
 
 
 def blocks_of(page: str, language: str) -> list[str]:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import typer
 from commands import Command
-from docs_pages import NAMES, ROOT, programs, write_programs
+from docs_pages import NAMES, ROOT, anchors, programs, write_programs
 from redis.asyncio import Redis
 from redis_servers import RedisServer
 from typer.core import TyperGroup
@@ -141,6 +141,9 @@ def sessions() -> set[str]:
 
 @pytest.mark.parametrize("page", NAMES)
 def test_links_to_files_lead_somewhere(page: str) -> None:
-    for link in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
+    for link in re.findall(r"\]\(([^)\s]+)\)", (ROOT / page).read_text()):
+        path, _, anchor = link.partition("#")
         if "://" not in link:
-            assert ((ROOT / page).parent / link).exists(), link
+            target = (ROOT / page).parent / path if path else ROOT / page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target.resolve()), link
