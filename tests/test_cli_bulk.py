@@ -67,12 +67,12 @@ async def test_all_tasks_are_not_deleted_without_a_yes(
     await put(redis, queue, "archived", ["a", "b"])
     said = await operate(redis_url, "task", "deleteall", "-q", queue, "-s", "archived")
     assert (said.status, said.out) == (2, "")
-    assert f"to delete the archived tasks of queue '{queue}', 2 in all cannot be undone" in said.err
+    assert f"whether to delete the archived tasks of queue '{queue}', 2 in all, which" in said.err
     assert await ids(inspector, queue, "archived") == ["a", "b"]
     said = await operate(
         redis_url, "task", "deleteall", "-q", queue, "-s", "archived", "--type", "t*"
     )
-    assert f"to delete the archived tasks of queue '{queue}' whose type is 't*' cannot" in said.err
+    assert f"delete the archived tasks of queue '{queue}' whose type is 't*', which" in said.err
 
 
 @pytest.mark.parametrize(

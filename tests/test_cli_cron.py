@@ -35,6 +35,10 @@ async def test_entries_are_listed_with_their_next_time(redis_url: str, queue: st
 
         said = await operated(redis_url, "cron", "history", f"n-{queue}")
         assert said.rows == [[f"Entry: n-{queue}"], ["Task ID", "Enqueued"]]
+        said = await operated(redis_url, "cron", "history", first[:8], "--json")
+        assert said.json == [{"entry": first[:8], "events": [], "error": None}]
+        said = await operate(redis_url, "cron", "history", first[:7])
+        assert said.status == 1
         said = await operate(redis_url, "cron", "history", f"n-{queue[:-1]}")
         assert said.status == 1
         assert f"did you mean 'n-{queue}'?" in said.err

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import Command
+from dash_world import a_task
 from operating import operate, operated
 from placed import put
 from redis.asyncio import Redis
@@ -18,7 +20,7 @@ from redis_topologies import redis_cluster
 
 from asyncq import Client, Inspector, QueueInfo, QueueNotFoundError, ServerInfo, Task, WorkerInfo
 from asyncq._broker import keys
-from asyncq.cli.inspect.diagnosis import of_servers
+from asyncq.cli.inspect.diagnosis import errors_of, of_servers
 
 NOW = datetime(2026, 11, 21, 16, 0, tzinfo=UTC)
 
@@ -94,7 +96,9 @@ async def test_queue_is_inspected_with_what_holds_it_up(
     assert "- it is paused, so no task is taken: asyncq queue resume" in said.out
     assert "- no live server works on it" in said.out
     assert "- 1 task to be tried again, the next now; its error: no route\n" in (said.out)
-    assert "- 1 task archived, failed for good: asyncq task ls" in said.out
+    assert f"- 1 task archived, failed for good; asyncq task ls -q {queue} -s archived shows" in (
+        said.out
+    )
 
     (record,) = (await operated(redis_url, "queue", "inspect", queue, "--json")).json
     assert [note["kind"] for note in record["notes"]] == [
@@ -133,7 +137,8 @@ def a_queue(**changes: Any) -> QueueInfo:
     ("queue", "servers", "notes"),
     [
         (a_queue(pending=3), [a_server()],
-         ["all 2 slots of its servers are busy; longest: task task-1 (t, queue q) on h:7, for 2m"]),
+         [("all 2 slots of its servers are busy; longest: task task-1 (t, queue q) on h:7, for 2m;"
+           " asyncq server ls --workers shows all")]),
         (a_queue(pending=3), [a_server(queues={"other": 1})],
          ["no live server works on it (1 work on other queues)"]),
         (a_queue(pending=3), [a_server(status="stopped")],
@@ -155,6 +160,26 @@ def test_notes_tell_why_tasks_wait(
     queue: QueueInfo, servers: list[ServerInfo], notes: list[str]
 ) -> None:
     assert [note.text for note in of_servers(queue, servers, NOW)] == notes
+
+
+@pytest.mark.parametrize(
+    ("errors", "total", "said"),
+    [
+        (["no route\nto host"], 1, "; its error: no route"),
+        (["no user 7", "no user 12"], 2, "; their error: no user 7"),
+        ([""], 1, ""),
+        (["", "no"], 2, "; errors: 1 x (none), 1 x no"),
+        (["no"], 9, "; errors of the first 1: 1 x no"),
+        (
+            ["no user 7", "cut", "no user 9", "a", "b", "cut", "c", "no user 1"],
+            8,
+            "; errors: 3 x no user 7, 2 x cut, 1 x a, 2 others",
+        ),
+    ],
+)
+def test_most_frequent_errors_are_told(errors: list[str], total: int, said: str) -> None:
+    tasks = [replace(a_task(), last_error=error) for error in errors]
+    assert errors_of(tasks, total) == said
 
 
 async def test_history_has_a_line_for_each_day(redis: Any, redis_url: str, queue: str) -> None:
@@ -280,7 +305,7 @@ async def test_queue_is_deleted_only_when_told_twice(
     await put(redis, queue, "pending", ["a"])
     said = await operate(redis_url, "queue", "rm", queue, "--force")
     assert (said.status, said.out) == (2, "")
-    assert f"to delete queue '{queue}' with its 1 task cannot be undone" in said.err
+    assert f"whether to delete queue '{queue}' with its 1 task, which cannot be undone" in said.err
     assert "add --yes" in said.err
 
     said = await operate(redis_url, "queue", "remove", queue, "--yes")

@@ -297,7 +297,7 @@ async def test_tasks_are_not_deleted_without_a_yes(
     await put(redis, queue, "archived", ["a"])
     said = await operate(redis_url, "task", name, "a", "-q", queue)
     assert (said.status, said.out) == (2, "")
-    assert "to delete task a (t, archived) cannot be undone" in said.err
+    assert "whether to delete task a (t, archived), which cannot be undone" in said.err
     assert await state_of(inspector, queue, "a") == "archived"
     said = await operated(redis_url, "task", name, "a", "-q", queue, "-y", "--json")
     assert said.json == [{"id": "a", "queue": queue, "error": None}]

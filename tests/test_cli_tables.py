@@ -101,6 +101,14 @@ def test_what_found_no_room_is_named() -> None:
     assert lines == ["ID", "i" * 30, "no room for: Payload"]
 
 
+def test_brief_titles_make_room_for_columns() -> None:
+    columns = [ID, Column("Scheduled", right=True, brief="Sched"), Column("Memory", spare=1)]
+    rows: list[Sequence[Cell]] = [("a", 5, "1.5 MiB")]
+    assert lines_of(columns, rows, width=22)[0] == "ID  Scheduled  Memory"
+    assert lines_of(columns, rows, width=18) == ["ID  Sched  Memory", "a       5  1.5 MiB"]
+    assert lines_of(columns, rows, width=16) == ["ID  Sched", "a       5", "no room for:", "Memory"]
+
+
 def test_table_without_rows_has_its_titles() -> None:
     assert lines_of([ID, TYPE], width=80) == ["ID  Type"]
 

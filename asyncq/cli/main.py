@@ -8,6 +8,7 @@ heavy at its top: what it needs to do its work, it imports inside the function.
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -70,10 +71,14 @@ def _asyncq(
 def _explain(error: CommandError) -> None:
     """On stderr, or as a log line where the logs were asked for as JSON."""
     from .logs import is_json  # noqa: PLC0415 - `asyncq --help` does without
+    from .wrapping import wrapped  # noqa: PLC0415 - likewise
 
     if is_json():
         logging.getLogger("asyncq").critical(
             "%s", error, extra={"exception": error.traceback} if error.traceback else None
         )
     else:
-        print(f"{error.traceback}error: {error}", file=sys.stderr)
+        text = f"error: {error}"
+        if sys.stderr.isatty():
+            text = wrapped(text, shutil.get_terminal_size().columns)
+        print(f"{error.traceback}{text}", file=sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import shutil
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from asyncq.devredis import DevRedisError
 from asyncq.safe_text import safe
 
 from .failure import CommandError, Exit
+from .wrapping import wrapped
 
 _log = logging.getLogger("asyncq")
 
@@ -71,7 +73,8 @@ async def wait_for_redis(client: Client, patience: float, *, told: bool = True) 
             )
         if not told:
             if said is None and sys.stderr.isatty():
-                print(f"{reason}; trying for {patience:g} s", file=sys.stderr)
+                text = f"{reason}; trying for {patience:g} s"
+                print(wrapped(text, shutil.get_terminal_size().columns), file=sys.stderr)
             said = waited
         elif said is None:
             _log.warning("%s%s\ntrying for %g s", reason, _remedies(False), patience)

@@ -21,8 +21,8 @@ async def confirm(what: str, *, yes: bool) -> None:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise CommandError(
-            f"to {safe(what)} cannot be undone, and there is no terminal to ask: add --yes if"
-            " that is what you want"
+            f"there is no terminal to ask whether to {safe(what)}, which cannot be undone: add"
+            " --yes if that is what you want"
         )
     print(f"{safe(what[:1].upper() + what[1:])}? It cannot be undone. [y/N] ", end="",
           file=sys.stderr, flush=True)  # fmt: skip

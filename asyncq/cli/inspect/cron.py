@@ -11,7 +11,11 @@ from .flags import Page, Size, none_blank
 
 Entries = Annotated[
     list[str],
-    typer.Argument(metavar="ENTRY...", callback=none_blank, help="Ids of entries, or names."),
+    typer.Argument(
+        metavar="ENTRY...",
+        callback=none_blank,
+        help="Names of entries, their ids, or the first eight characters of these.",
+    ),
 ]
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from shlex import quote
 
-from asyncq.info import QueueInfo, ServerInfo, WorkerInfo
+from asyncq.info import QueueInfo, ServerInfo, TaskInfo, WorkerInfo
 from asyncq.inspector import Inspector
 
 from .text import counted, due, length
 
+_SAMPLE = 100
+"""Of so many tasks the errors are looked at."""
+_KINDS = 3
+_ERROR = 120
 _LONG = timedelta(seconds=10)
 """A task that waits so long although slots are free is worth a note. By feel."""
 
@@ -33,10 +39,7 @@ async def notes_on(
     if info.retry:
         notes.append(Note("retrying", await _retrying(inspector, info)))
     if info.archived:
-        look = f"asyncq task ls -q {quote(info.queue)} -s archived"
-        notes.append(
-            Note("archived", f"{counted(info.archived, 'task')} archived, failed for good: {look}")
-        )
+        notes.append(Note("archived", await _archived(inspector, info)))
     return notes
 
 
@@ -71,7 +74,10 @@ def _slots(info: QueueInfo, working: Sequence[ServerInfo], now: datetime) -> lis
     slots = sum(server.concurrency for server in working)
     workers = [worker for server in working for worker in server.active_workers]
     if len(workers) >= slots:
-        busy = f"all {slots} slots of its servers are busy; longest: {_longest(workers, now)}"
+        busy = (
+            f"all {slots} slots of its servers are busy; longest: {_longest(workers, now)};"
+            " asyncq server ls --workers shows all"
+        )
         return [Note("busy", busy)]
     if info.latency <= _LONG:
         return []
@@ -93,9 +99,32 @@ def _longest(workers: Sequence[WorkerInfo], now: datetime) -> str:
 
 
 async def _retrying(inspector: Inspector, info: QueueInfo) -> str:
-    soonest = await inspector.list_tasks(info.queue, "retry", 1, 1)
+    soonest = await inspector.list_tasks(info.queue, "retry", 1, _SAMPLE)
     text = f"{counted(info.retry, 'task')} to be tried again"
-    for task in soonest:
-        error = task.last_error.strip().split("\n")[0]
-        text += f", the next {due(task.next_process_at, datetime.now(UTC))}; its error: {error}"
-    return text
+    if soonest:
+        text += f", the next {due(soonest[0].next_process_at, datetime.now(UTC))}"
+    return text + errors_of(soonest, info.retry)
+
+
+async def _archived(inspector: Inspector, info: QueueInfo) -> str:
+    tasks = await inspector.list_tasks(info.queue, "archived", 1, _SAMPLE)
+    return (
+        f"{counted(info.archived, 'task')} archived, failed for good"
+        f"{errors_of(tasks, info.archived)}; asyncq task ls -q {quote(info.queue)} -s archived"
+        " shows them"
+    )
+
+
+def errors_of(tasks: Sequence[TaskInfo], total: int) -> str:
+    """With what they failed, the most frequent errors first; numbers in them make no difference."""
+    errors = [task.last_error.strip().partition("\n")[0][:_ERROR] for task in tasks]
+    kinds = Counter(re.sub(r"\d+", "0", error) for error in errors)
+    examples = {re.sub(r"\d+", "0", error): error for error in reversed(errors)}
+    if not any(errors):
+        return ""
+    if len(kinds) == 1 and len(tasks) == total:
+        return f"; {'its' if total == 1 else 'their'} error: {errors[0]}"
+    first = "" if len(tasks) == total else f" of the first {len(tasks)}"
+    said = [f"{count} x {examples[kind] or '(none)'}" for kind, count in kinds.most_common(_KINDS)]
+    others = sum(kinds.values()) - sum(count for _, count in kinds.most_common(_KINDS))
+    return f"; errors{first}: {', '.join(said)}" + (f", {others} others" if others else "")

@@ -18,15 +18,17 @@ from .table import Cell, Column
 from .text import ago, due, moment, one_line
 
 _COLUMNS = (
-    Column("Entry ID"),
-    Column("Name", gives=4, least=6, spare=4),
+    Column("Entry ID", gives=2, least=9),
+    Column("Name", gives=6, least=12),
     Column("Spec", gives=5, least=9),
-    Column("Type", gives=3, least=10),
+    Column("Type", gives=4, least=10),
     Column("Next"),
     Column("Prev", spare=3),
-    Column("Options", gives=2, least=10, spare=2),
+    Column("Options", gives=3, least=10, spare=2),
     Column("Payload", gives=1, least=10, spare=1),
 )
+_PREFIX = 8
+"""So many characters of an id are enough, as a narrow table shows them."""
 
 
 async def list_entries(desk: Desk) -> None:
@@ -65,7 +67,7 @@ async def show_history(desk: Desk, names: Sequence[str], page: int, size: int) -
     entries = await desk.inspector.scheduler_entries()
 
     async def look(name: str) -> list[EnqueueEvent]:
-        ids = [entry.id for entry in entries if name in (entry.id, entry.name)]
+        ids = [entry.id for entry in entries if _is_meant(name, entry)]
         events = await _events(desk.inspector, ids or [name], page, size)
         if not events and not ids:
             known = [entry.name or entry.id for entry in entries]
@@ -79,6 +81,11 @@ async def show_history(desk: Desk, names: Sequence[str], page: int, size: int) -
         results: dict[str, Any] = {name: {"events": plain(found)} for name, found in done.items()}
         desk.out.record(unwrapped(results, failed, "entry"))
     return Exit.FAILED if failed else Exit.OK
+
+
+def _is_meant(name: str, entry: SchedulerEntry) -> bool:
+    is_prefix = len(name) >= _PREFIX and entry.id.startswith(name)
+    return name in (entry.id, entry.name) or is_prefix
 
 
 async def _events(
@@ -102,3 +109,5 @@ def _print_history(desk: Desk, name: str, events: Sequence[EnqueueEvent], *, fir
     desk.out.heading(f"Entry: {name}")
     columns = (Column("Task ID"), Column("Enqueued"))
     desk.out.rows(columns, [(event.task_id, moment(event.enqueued_at)) for event in events])
+    if not events:
+        desk.out.note("nothing was enqueued for it yet")

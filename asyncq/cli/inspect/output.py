@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 import sys
-import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from asyncq.safe_text import safe
 
+from ..wrapping import wrapped
 from .records import dumps
 from .table import Cell, Column, Mark, PlainTable, TerminalTable
 
@@ -49,7 +49,7 @@ class Output:
     def prose(self, text: str) -> None:
         """A sentence: on a terminal it is broken between words."""
         if self.is_terminal and not self.cut:
-            text = _wrapped(safe(text), self.console.width)
+            text = wrapped(safe(text), self.console.width)
             self.console.print(text, soft_wrap=True)
         else:
             self.line(text)
@@ -70,7 +70,7 @@ class Output:
     def note(self, text: str) -> None:
         """A remark for people; none for a pipe."""
         if self.is_terminal:
-            self._print(_wrapped(safe(text), self.console.width), "dim")
+            self._print(wrapped(safe(text), self.console.width), "dim")
 
     def pairs(self, pairs: Iterable[tuple[str, Cell | Sequence[str]]]) -> None:
         """Names and values. A sequence stands on lines of its own below the name."""
@@ -147,19 +147,8 @@ class Output:
     def _tell(self, text: str) -> None:
         sys.stdout.flush()
         if sys.stderr.isatty():
-            text = _wrapped(text, shutil.get_terminal_size().columns)
+            text = wrapped(text, shutil.get_terminal_size().columns)
         print(text, file=sys.stderr)
-
-
-def _wrapped(text: str, width: int) -> str:
-    """Lines of whole words, as far as there is room; ids stay in one piece."""
-    return textwrap.fill(
-        text,
-        max(20, width),
-        subsequent_indent="  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 class JsonArray:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from asyncq.errors import QueueNotFoundError, RedisReplyError
@@ -210,10 +210,12 @@ def redis_line(redis: RedisInfo) -> str:
     values = redis.values
     name = "Valkey" if "valkey_version" in values else "Redis"
     version = values.get("valkey_version") or values.get("redis_version", "?")
+    up = values.get("uptime_in_seconds", "")
+    since = length(timedelta(seconds=int(up))) if up.isdigit() else "?"
     limit = values.get("maxmemory", "0")
     of = f" of {memory(int(limit))}" if limit.isdigit() and limit != "0" else ""
     return (
-        f"{redis.where}: {name} {version}, up {values.get('uptime_in_days', '?')} days,"
+        f"{redis.where}: {name} {version}, up {since},"
         f" {values.get('connected_clients', '?')} clients,"
         f" {values.get('used_memory_human', '?')}{of} used"
         f" (peak {values.get('used_memory_peak_human', '?')})"

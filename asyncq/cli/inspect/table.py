@@ -27,6 +27,8 @@ class Column:
     spare: int = _NEVER
     """When it is left out: 1 first, then 2, ...; 0 never."""
     right: bool = False
+    brief: str = ""
+    """A title for where columns would have to be left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +120,8 @@ class TerminalTable:
         """Print rows, the first time below the titles."""
         cells = [[_styled(cell) for cell in row] for row in rows]
         if self._widths is None:
-            self._widths = fitted(self._columns, self._natural(cells), self._console.width)
-            self._line([(column.title, "bold") for column in self._columns], self._widths)
+            titles, self._widths = self._fitted(cells)
+            self._line([(title, "bold") for title in titles], self._widths)
         for row in cells:
             self._line(row, self._widths)
 
@@ -132,13 +134,16 @@ class TerminalTable:
         if left_out:
             self._console.print(f"no room for: {', '.join(left_out)}", style="dim")
 
-    def _natural(self, cells: Sequence[Sequence[tuple[str, str]]]) -> list[int]:
-        from rich.cells import cell_len  # noqa: PLC0415 - only for a terminal
-
-        return [
-            max([cell_len(column.title), *(cell_len(row[n][0]) for row in cells)])
-            for n, column in enumerate(self._columns)
-        ]
+    def _fitted(
+        self, cells: Sequence[Sequence[tuple[str, str]]]
+    ) -> tuple[list[str], list[int | None]]:
+        """The titles, brief ones if there is not room for all columns, and the widths."""
+        titles = [column.title for column in self._columns]
+        widths = fitted(self._columns, _natural(titles, cells), self._console.width)
+        if None in widths:
+            titles = [column.brief or column.title for column in self._columns]
+            widths = fitted(self._columns, _natural(titles, cells), self._console.width)
+        return titles, widths
 
     def _line(self, cells: Sequence[tuple[str, str]], widths: Sequence[int | None]) -> None:
         from rich.text import Text  # noqa: PLC0415 - as above
@@ -155,6 +160,15 @@ class TerminalTable:
             line.append("" if column.right else padding)
         line.rstrip()
         self._console.print(line, soft_wrap=True)
+
+
+def _natural(titles: Sequence[str], cells: Sequence[Sequence[tuple[str, str]]]) -> list[int]:
+    from rich.cells import cell_len  # noqa: PLC0415 - only for a terminal
+
+    return [
+        max([cell_len(title), *(cell_len(row[n][0]) for row in cells)])
+        for n, title in enumerate(titles)
+    ]
 
 
 def _styled(cell: Cell) -> tuple[str, str]:
