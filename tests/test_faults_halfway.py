@@ -111,6 +111,12 @@ async def finish_set(stage: Stage) -> object:
     return await stage.aggregation.finish(stage.taken, a_task("m", unique=True))
 
 
+async def finish_set_with_an_unreadable_part(stage: Stage) -> object:
+    assert stage.taken is not None
+    taken = replace(stage.taken, messages=stage.taken.messages[1:], unreadable=[b"h1"])
+    return await stage.aggregation.finish(taken, a_task("m", unique=True))
+
+
 def parts_of_what_ran(stage: Stage) -> set[str]:
     return {"h1", "h2", "h3"} if "m" in stage.ran else set()
 
@@ -222,6 +228,13 @@ CASES = [
     Case("check_group", scripts.CHECK_GROUP, take_group),
     Case("check_group, part of it", scripts.CHECK_GROUP, take_part_of_group),
     Case("finish_set", scripts.FINISH_SET, finish_set, parts_of_what_ran, undoes=True),
+    Case(
+        "finish_set, a part unreadable",
+        scripts.FINISH_SET,
+        finish_set_with_an_unreadable_part,
+        lambda stage: parts_of_what_ran(stage) - {"h1"},
+        undoes=True,
+    ),
     Case("drop_set", scripts.DROP_SET, drop_unreadable),
     Case(
         "reclaim_sets",

@@ -197,7 +197,7 @@ async def test_a_part_whose_id_is_no_text_is_set_aside_too(
     assert await redis.hget(cast(Any, key), "msg") == b"\xff"
 
 
-async def test_a_broken_archive_does_not_stop_the_set_from_going(
+async def test_a_broken_archive_does_not_stop_the_set_from_going_and_loses_no_part(
     redis: Redis, queue: str, broker: Broker, aggregation: Aggregation
 ) -> None:
     await broker.enqueue([new(a_message(queue, i, group_key="g")) for i in "ab"])
@@ -206,7 +206,12 @@ async def test_a_broken_archive_does_not_stop_the_set_from_going(
     taken = await take_again(aggregation, queue, "g", 2)
     assert await aggregation.finish(taken, new(aggregated(queue))) is not None
     left = await snapshot(redis, queue)
-    assert set(left) == {"pending", "t:result", "archived", "t:a"}
+    assert set(left) == {"pending", "t:result", "archived", "t:a", "g:g", "groups"}
+    assert (left["groups"], left["g:g"].keys()) == ({"g"}, {"a"})
+    await redis.delete(keys.archived(queue))
+    taken = await take_again(aggregation, queue, "g", 1)
+    assert await aggregation.drop(taken)
+    assert await redis.zrange(keys.archived(queue), 0, -1) == [b"a"]
 
 
 async def test_sets_of_many_thousands_are_finished(
