@@ -14,7 +14,5 @@ for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
   if not unreadable[id] then return 0 end
 end
 local now_s = whole(math.floor(clock_us(ARGV[2]) / 1000000))
-end_set(KEYS[1], KEYS[2], KEYS[3], ARGV[1], now_s, ARGV[3], unreadable, function(_, why)
-  error(why, 0)
-end)
-return 1
+local failed = end_set(KEYS[1], KEYS[2], KEYS[3], ARGV[1], now_s, ARGV[3], unreadable)
+return failed and redis.error_reply(failed) or 1

@@ -1,7 +1,7 @@
 -- Ends an aggregation in one step: enqueues the task made of it, frees the parts' locks, deletes
 -- the parts and the set. Nothing happens if the set was reclaimed meanwhile, or if the new task
--- is refused. Parts named as unreadable go to the archive in place of being deleted, or back to
--- their group where it does not take them.
+-- is refused. Parts named as unreadable go to the archive in place of being deleted; while it does
+-- not take them, they are reclaimed.
 --
 -- KEYS[1] set  [2] aggregation_sets  [3] archived  [4] to [7] as KEYS[1] to [4] of enqueue
 -- ARGV[1] to [11] as for one task of enqueue  [12] why parts were unreadable; then their ids
@@ -25,10 +25,6 @@ if answer[1] < 1 then return answer end
 local unreadable = {}
 for i = 13, #ARGV do unreadable[ARGV[i]] = true end
 local now_s = whole(math.floor(now_us / 1000000))
--- What was made of the set stands: what cannot be archived must not stop the set from going.
-local group = string.match(string.sub(KEYS[1], #q.group_prefix + 1), '^(.*):[^:]*$')
-end_set(KEYS[1], KEYS[2], KEYS[3], q.tasks, now_s, ARGV[12], unreadable, function(id)
-  redis.pcall('ZADD', q.group_prefix .. group, now_s, id)
-  redis.pcall('SADD', q.groups, group)
-end)
+-- What was made of the set stands, whatever cannot be archived.
+end_set(KEYS[1], KEYS[2], KEYS[3], q.tasks, now_s, ARGV[12], unreadable)
 return answer
