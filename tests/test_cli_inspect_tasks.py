@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ from redis.asyncio import Redis
 from serving import Sleeper, Working
 from waiting import until
 
-from asyncq import Inspector, TaskInfo, TaskNotFoundError, TaskState
+from asyncq import Inspector, TaskInfo, TaskNotFoundError, TaskState, WorkerInfo
 from asyncq._broker import keys
+from asyncq._broker.codec import task_info
+from asyncq._broker.message import TaskMessage
+from asyncq.cli.inspect.details import worker_of
 from asyncq.cli.inspect.following import newcomers
 
 STATES = [state.value for state in TaskState]
@@ -139,6 +143,23 @@ async def test_running_tasks_are_listed_with_their_workers(
         assert (row[2], row[3], row[-1]) == (info.id, "t", "payload")
         workers = (await operated(redis_url, "server", "ls", "--workers", "--json")).json
         assert info.id in [worker["task_id"] for worker in workers]
+
+
+def test_task_that_has_ended_has_no_worker_whatever_its_server_said_last() -> None:
+    message, now = TaskMessage("t", "a", "q"), datetime.now(UTC)
+    said = WorkerInfo(
+        host="vm",
+        pid=1,
+        server_id="server",
+        task_id="a",
+        task_type="t",
+        task_payload=b"",
+        queue="q",
+        started=now,
+        deadline=now,
+    )
+    assert worker_of(task_info(message, TaskState.ACTIVE), {("q", "a"): said}) is said
+    assert worker_of(task_info(message, TaskState.ARCHIVED), {("q", "a"): said}) is None
 
 
 async def test_orphan_is_marked(redis: Any, redis_url: str, queue: str) -> None:

@@ -15,6 +15,7 @@ from .listing import running
 from .records import task_record
 from .session import Desk, RefusedError, unwrapped
 from .table import Cell, Mark
+from .task_table import Workers
 from .text import block, counted, dated, length
 
 
@@ -28,17 +29,21 @@ async def inspect_tasks(desk: Desk, queue: str | None, ids: Sequence[str]) -> in
             if task_id != ids[0]:
                 desk.out.line()
                 desk.out.line("=" * 40)
-            desk.out.pairs(_pairs(task, workers.get((task.queue, task.id)), datetime.now(UTC)))
+            desk.out.pairs(_pairs(task, worker_of(task, workers), datetime.now(UTC)))
         return task
 
     done, failed = await desk.one_by_one(ids, look)
     if desk.out.json:
         records = {
-            task_id: task_record(task, workers.get((task.queue, task.id)))
-            for task_id, task in done.items()
+            task_id: task_record(task, worker_of(task, workers)) for task_id, task in done.items()
         }
         desk.out.record(unwrapped(records, failed, "id"))
     return Exit.FAILED if failed else Exit.OK
+
+
+def worker_of(task: TaskInfo, workers: Workers) -> WorkerInfo | None:
+    """Who runs it. Of a task that has ended meanwhile nobody: what servers say is seconds old."""
+    return workers.get((task.queue, task.id)) if task.state is TaskState.ACTIVE else None
 
 
 def _pairs(
