@@ -7,13 +7,14 @@ The first line of such a block is a comment with its file name, unless its forma
 from __future__ import annotations
 
 import configparser
+import contextlib
 import json
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,13 @@ import typer
 import yaml
 from commands import Command
 from docs_pages import ROOT, blocks_of
+from redis.asyncio import Redis
 from redis_servers import RedisServer, free_port
 from scraping import get
 from typer.core import TyperGroup
+from waiting import until
 
-from asyncq import Client, ServerConfig
+from asyncq import Client, Inspector, ServerConfig, Task
 from asyncq.cli.failure import Exit
 from asyncq.cli.main import app
 from asyncq.cli.monitoring import Gathered
@@ -380,3 +383,40 @@ def test_what_the_page_on_operations_quotes_is_what_asyncq_says(words: str) -> N
     page = " ".join((ROOT / "docs/operations.md").read_text().split())
     assert words in page
     assert words in joined
+
+
+@pytest.fixture
+async def copied(redis_variant: str) -> AsyncIterator[RedisServer]:
+    """A server that is not started yet, with the copy of another one in its directory."""
+    with RedisServer(redis_variant) as lost, contextlib.closing(RedisServer(redis_variant)) as new:
+        async with Client(lost.url) as client, lost.client() as redis:
+            await client.enqueue_many([Task("t") for _ in range(3)])
+            await redis.save()
+        shutil.copy(lost.directory / "dump.rdb", new.directory)
+        yield new
+
+
+@pytest.mark.every_redis
+async def test_a_copy_is_not_read_where_there_should_be_an_append_only_file(
+    copied: RedisServer,
+) -> None:
+    copied.start("--appendonly", "yes")
+    async with Inspector(copied.url) as inspector:
+        assert await inspector.queues() == []
+
+
+@pytest.mark.every_redis
+async def test_a_copy_is_restored_as_the_page_says(copied: RedisServer) -> None:
+    copied.start("--appendonly", "no")
+    async with copied.client() as redis:
+        await redis.config_set("appendonly", "yes")
+        await until(lambda: is_rewritten(redis), "the append-only file is there")
+    copied.stop()
+    copied.start("--appendonly", "yes")
+    async with Inspector(copied.url) as inspector:
+        assert (await inspector.queue_info("default")).pending == 3
+
+
+async def is_rewritten(redis: Redis) -> bool:
+    state = await redis.info("persistence")
+    return not (state["aof_rewrite_in_progress"] or state["aof_rewrite_scheduled"])
