@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Iterable, Iterator
+from os import strerror
 from os.path import exists
 from typing import Any, TypeAlias
 
@@ -325,6 +326,8 @@ def _reason(chain: list[BaseException], limit: float) -> str:
             return f"no answer within {limit:g} s"
         if isinstance(error, ssl.SSLCertVerificationError):
             return f"certificate verify failed: {error.verify_message.rstrip('.')}"
+        if isinstance(error, ConnectionError) and error.errno:
+            return strerror(error.errno)  # asyncio has words of its own, uvloop has not
         if isinstance(error, OSError):
             return error.strerror or str(error)
     return str(chain[0]) or type(chain[0]).__name__

@@ -171,9 +171,10 @@ class Dash(App[None], inherit_bindings=False):
         async def read() -> None:
             try:
                 snapshot = await self._reader.read(request)
+            except RedisUnavailableError as error:  # where it is stands on the page anyway
+                self.happen(Failed(request.number, error.reason, is_away=True))
             except AsyncqError as error:
-                is_away = isinstance(error, RedisUnavailableError)
-                self.happen(Failed(request.number, str(error), is_away))
+                self.happen(Failed(request.number, str(error), is_away=False))
             else:
                 self.happen(Arrived(request.number, snapshot))
 

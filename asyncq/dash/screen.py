@@ -151,10 +151,12 @@ def _heading(state: State) -> Iterator[Text]:
 
 
 def _queues_head(state: State) -> Iterator[Text]:
-    infos = (state.seen.queues if state.seen else None) or ()
+    seen = state.seen.queues if state.seen else None
+    infos = seen or ()
     paused = sum(info.paused for info in infos)
-    text = Text(f" Queues: {len(infos)}", palette(state.dark).heading)
-    text.append(f"   tasks: {count(sum(info.size for info in infos))}", PLAIN)
+    text = Text(f" Queues: {len(infos) if seen is not None else '-'}", palette(state.dark).heading)
+    if seen is not None:
+        text.append(f"   tasks: {count(sum(info.size for info in infos))}", PLAIN)
     if paused:
         text.append(f"   {paused} PAUSED", palette(state.dark).warning)
     if state.seen and state.seen.forbidden:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
+from asyncq.errors import RedisError
 from asyncq.safe_text import safe
 
 from ..failure import CommandError, Exit
+from ..wrapping import wrapped
 
 
 async def confirm(what: str, *, yes: bool) -> None:
@@ -69,3 +72,28 @@ def progress(what: str, total: int | None) -> Generator[Callable[[int], None]]:
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(safe(what), total=total)
         yield lambda done: bar.update(task, completed=done)
+
+
+@contextmanager
+def accounted(
+    what: str, total: int | None, done: Callable[[str], str]
+) -> Generator[Callable[[int], None]]:
+    """`progress`, for work that is done in parts: when it is interrupted, or Redis is lost,
+    `done(how many)` is said of what is done by then."""
+    count = 0
+    try:
+        with progress(what, total) as shown:
+
+            def told(so_far: int) -> None:
+                nonlocal count
+                count = so_far
+                shown(so_far)
+
+            yield told
+    except (asyncio.CancelledError, RedisError):
+        # The part that was on its way may be done, too.
+        text = safe(f"not finished: {done(f'{count:,} or a few more')}; the rest is as it was")
+        if sys.stderr.isatty():
+            text = wrapped(text, shutil.get_terminal_size().columns)
+        print(text, file=sys.stderr)
+        raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from .confirming import confirm, progress
+from .confirming import accounted, confirm, progress
 from .listing import Listing
 from .session import Desk
 
@@ -31,7 +31,9 @@ async def act_on_all(
         "archive": desk.inspector.archive_all,
         "delete": desk.inspector.delete_all,
     }[action]
-    with progress(_DOING[action], total) as told:
+    with accounted(
+        _DOING[action], total, lambda count: f"{listing}: {count} {_DONE[action]}"
+    ) as told:
         count = await act(
             listing.queue,
             listing.state,

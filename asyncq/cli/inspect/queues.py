@@ -10,7 +10,7 @@ from asyncq.info import DailyStats, QueueInfo
 from asyncq.task import TaskState
 
 from ..failure import Exit
-from .confirming import confirm, progress
+from .confirming import accounted, confirm
 from .diagnosis import Note, notes_on
 from .overview import all_queues, remark_left_out, run_state
 from .records import plain, queue_record
@@ -208,7 +208,9 @@ async def remove_queues(desk: Desk, queues: Sequence[str], *, force: bool, yes: 
         await confirm(f"delete queue {', '.join(named)}", yes=yes)
 
     async def remove(queue: str) -> dict[str, Any]:
-        with progress(f"deleting {queue}", None) as told:
+        with accounted(
+            f"deleting {queue}", None, lambda count: f"queue {queue!r}: {count} tasks deleted"
+        ) as told:
             await desk.inspector.delete_queue(queue, force, on_progress=told)
         return _changed(desk, queue, "is deleted", True)
 

@@ -14,6 +14,7 @@ from asyncq.client import Client
 from asyncq.errors import (
     EnqueueError,
     InspectError,
+    OutcomeUnknownError,
     QueueNotEmptyError,
     QueueNotFoundError,
     RedisReplyError,
@@ -126,6 +127,9 @@ async def _work(
         desk = Desk(client, inspector, out)
         try:
             return await work(desk)
+        except OutcomeUnknownError as error:
+            text = f"{error}; enqueue it again with --id {error.task_id} to have it once"
+            raise CommandError(text, status=Exit.NO_REDIS) from None
         except (InspectError, EnqueueError, RefusedError) as error:
             raise CommandError(await desk.explain(error), status=Exit.FAILED) from None
         except RedisUnavailableError as error:
