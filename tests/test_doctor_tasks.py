@@ -179,6 +179,17 @@ async def test_second_entry_in_pending_is_removed_and_the_older_stays(
     assert await redis.lrange(keys.pending(Q), 0, -1) == [b"b", b"a"]
 
 
+async def test_second_entry_that_moves_up_to_ranks_put_right_is_found(
+    redis: Redis, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asyncq._broker.examination._PAGE", 3)
+    await put(redis, Q, "pending", ["a", "b"])
+    # From the left, where the doctor begins; the entries without a task are removed on the way.
+    await redis.lpush(keys.pending(Q), "a", "no task", "none either")
+    assert found(await doctor.examine(fix=True))["doubled"].fixed == 1
+    assert await redis.lrange(keys.pending(Q), 0, -1) == [b"b", b"a"]
+
+
 async def test_running_task_without_lease_is_given_one(redis: Redis, doctor: Doctor) -> None:
     await put(redis, Q, "active", ["a"])
     await redis.delete(keys.lease(Q))

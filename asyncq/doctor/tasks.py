@@ -6,6 +6,7 @@ of Redis's: others work on the queue all the while.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 from .._broker import keys
@@ -73,29 +74,31 @@ class TaskCheck:
     async def _look_at(self, place: str, kind: str) -> None:
         key = keys.queue_prefix(self._queue) + place
         met: set[int] = set()  # hashes of ids: a quarter of their memory
-        async for ids, is_new in self._pages(key, kind):
+        async for ids, new in self._pages(key, kind):
             await self._suspect(
                 await self._examination.wrong_entries(self._queue, key, _STATE[place], ids)
             )
-            if kind == "list" and is_new:
-                await self._suspect(_again(ids, met))
+            if kind == "list":
+                await self._suspect(_again(new, met))
             elif place == "lease":
                 await self._suspect(await self._not_active(ids))
 
     async def _pages(
         self, key: str | bytes, kind: str, seen: Seen | None = None
-    ) -> AsyncIterator[tuple[Sequence[bytes], bool]]:
-        """The entries of a place, and whether they are the next: where something was put right
-        the same ranks come once more, since others have moved up to them."""
-        first, is_new = 0, True
+    ) -> AsyncIterator[tuple[Sequence[bytes], Sequence[bytes]]]:
+        """The entries of a place, and which of them are seen for the first time: where something
+        was put right the same ranks come once more, since others have moved up to them."""
+        first, known = 0, Counter[bytes]()
         while ids := await self._examination.page(key, kind, first):
             before = self._fixed
-            yield ids, is_new
+            yield ids, list((Counter(ids) - known).elements()) if known else ids
             if self._fix:
                 await self._confirm_of(seen, self._suspects.pop(seen, set()))
-            is_new = self._fixed == before
-            if is_new:
+            if self._fixed == before:
                 first += len(ids)
+                known.clear()
+            else:
+                known = Counter(ids)
 
     async def _not_active(self, ids: Sequence[bytes]) -> list[bytes]:
         standings = await self._examination.tasks(self._queue, ids, deep=False)
