@@ -271,6 +271,11 @@ def test_an_address_without_a_port_is_none(text: str) -> None:
         Address.parse(text)
 
 
+def test_variable_that_kubernetes_sets_for_a_service_is_explained() -> None:
+    with pytest.raises(ValueError, match="enableServiceLinks: false"):
+        Address.parse("tcp://10.96.0.17:9100")
+
+
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(CommandError, match=r'pip install "asyncq\[metrics\]"'):

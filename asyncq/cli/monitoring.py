@@ -52,6 +52,11 @@ class Address(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Address:
         """`PORT`, `HOST:PORT` or `[IPv6]:PORT`. Raises `ValueError`."""
+        if "://" in text:
+            raise ValueError(
+                f"expected PORT or HOST:PORT, got the URL {text!r}; if nobody here set it: Kubernetes"
+                " sets such variables for every Service (enableServiceLinks: false)"
+            )
         host, _, port = text.rpartition(":")
         if not (port.isascii() and port.isdigit() and int(port) < 1 << 16):
             raise ValueError(f"a port is a number from 0 to 65535, got {text!r}")
