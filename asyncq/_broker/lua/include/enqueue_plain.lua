@@ -14,24 +14,27 @@ local function enqueue_plain(q, now_us, first)
     return answers
   end
 
+  local seen = {}
+  for i = first, #ARGV, 2 do
+    if not seen[ARGV[i]] then fresh[#fresh + 1] = ARGV[i] end
+    seen[ARGV[i]] = true
+  end
+  -- Their hashes last, as in enqueue_task.
+  local pushed = redis.pcall('LPUSH', q.pending, unpack(fresh))
+  if type(pushed) == 'table' then
+    for n = 1, #task_keys do answers[n] = { -2, pushed.err, '0' } end
+    return answers
+  end
   local since = whole(now_us) .. '000'
   for n, key in ipairs(task_keys) do
     local i = first + 2 * n - 2
-    local added =
+    local stored =
       redis.pcall('HSET', key, 'msg', ARGV[i + 1], 'state', 'pending', 'pending_since', since)
-    if type(added) == 'table' then
-      answers[n] = { -2, added.err, '0' }
+    if type(stored) == 'table' then
+      answers[n] = { -2, stored.err, '0' }
+      redis.pcall('LREM', q.pending, 1, ARGV[i])
     else
       answers[n] = 1
-      if added > 0 then fresh[#fresh + 1] = ARGV[i] end  -- 0: named twice
-    end
-  end
-  if #fresh == 0 then return answers end
-  local pushed = redis.pcall('LPUSH', q.pending, unpack(fresh))
-  if type(pushed) == 'table' then
-    redis.call('DEL', unpack(task_keys))
-    for n = 1, #answers do
-      if answers[n] == 1 then answers[n] = { -2, pushed.err, '0' } end
     end
   end
   return answers

@@ -1,7 +1,9 @@
 -- Stores one task of queue `q` (its key names), now, later or in a group.
 -- Returns { code, state, due ms }: code 1 stored (or found stored by this very call, when it is
 -- sent again after a lost reply), 0 the id is taken, -1 the uniqueness lock is taken.
--- Raises when Redis refuses a write; then nothing of the task is left by this call.
+-- Raises when Redis refuses a write; then nothing of the task is left by this call. Its hash is
+-- written last: what is found under an id that was sent again is sure to stand in its place, too,
+-- even where Redis refused to undo something. An id without a hash is nobody's loss.
 local function enqueue_task(q, now_us, id, msg, token, wait, group, lock, ttl)
   local key = q.tasks .. id
   local now_ms = math.floor(now_us / 1000)
@@ -37,7 +39,22 @@ local function enqueue_task(q, now_us, id, msg, token, wait, group, lock, ttl)
   end
 
   local state = later and 'scheduled' or group ~= '' and 'aggregating' or 'pending'
+  local placed, listed = false, 0
   local stored, why = attempt(function()
+    if later then
+      -- First of all, though put_due does it again: the first write of a script is the one that a
+      -- full memory refuses, if it takes any.
+      redis.call('ZADD', q.scheduled, whole(math.ceil(due_ms / 1000)), id)
+      placed = true
+      put_due(q.scheduled, q.due, q.channel, id, due_ms, now_ms)
+    elseif group ~= '' then
+      listed = redis.call('SADD', q.groups, group)
+      redis.call('ZADD', q.group_prefix .. group, whole(math.floor(now_ms / 1000)), id)
+      placed = true
+    else
+      redis.call('LPUSH', q.pending, id)
+      placed = true
+    end
     local fields = { 'msg', msg, 'state', state }
     local function field(name, value)
       fields[#fields + 1] = name
@@ -50,23 +67,19 @@ local function enqueue_task(q, now_us, id, msg, token, wait, group, lock, ttl)
     if lock ~= '' then field('unique_key', lock) end
     if token ~= '' then field('asyncq_call', token) end
     redis.call('HSET', key, unpack(fields))
-    if later then
-      put_due(q.scheduled, q.due, q.channel, id, due_ms, now_ms)
-    elseif group ~= '' then
-      redis.call('ZADD', q.group_prefix .. group, whole(math.floor(now_ms / 1000)), id)
-      redis.call('SADD', q.groups, group)
-    else
-      redis.call('LPUSH', q.pending, id)
-    end
   end)
   if not stored then
     -- Undo only what was done: the first write of a script lets all later ones past a full memory.
-    if redis.call('EXISTS', key) == 1 then
-      redis.call('DEL', key)
+    if placed and state == 'scheduled' then
+      redis.pcall('ZREM', q.scheduled, id)
       redis.pcall('ZREM', q.due, id)
+    elseif placed and state == 'aggregating' then
       redis.pcall('ZREM', q.group_prefix .. group, id)
+    elseif placed then
+      redis.pcall('LREM', q.pending, 1, id)
     end
-    if lock ~= '' then redis.call('DEL', lock) end
+    if listed == 1 then redis.pcall('SREM', q.groups, group) end
+    if lock ~= '' then redis.pcall('DEL', lock) end
     error(why, 0)
   end
   return { 1, state, later and whole(due_ms) or '0' }
