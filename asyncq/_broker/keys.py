@@ -185,5 +185,7 @@ def queue_of(key: str) -> str | None:
 
 def cron(queue: str, identity: str) -> str:
     """hash: the last due time of a scheduler's entry, in Unix milliseconds, and what came of it.
-    It outlives its queue: who forgot it would enqueue a due time twice."""
+    It stays for 90 days after the last scheduler that had the entry, whether or not the queue has
+    tasks; who forgot it would enqueue a due time twice. Only who deletes the queue deletes it, too:
+    then the entry is a new one, for which nothing was due before."""
     return f"asyncq:{{{queue}}}:cron:{identity}"

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from redis_servers import RedisServer
 from stored import a_lock, a_message, new, now_us, snapshot
 
+from asyncq import Inspector
 from asyncq._broker import keys
 from asyncq._broker.broker import Broker, Enqueued
 from asyncq._broker.connection import Connection
@@ -74,6 +75,19 @@ async def test_a_new_entry_counts_from_now_in_whole_seconds_and_everyone_agrees(
     again = await mark_of(scheduling, place)
     assert again.due_ms == first.due_ms
     assert REMEMBERED_MS - 60_000 < await redis.pttl(place.key) <= REMEMBERED_MS
+
+
+async def test_an_entry_whose_queue_was_deleted_begins_anew(
+    redis: Redis, redis_url: str, scheduling: Scheduling, place: CronPlace, fire: Firing
+) -> None:
+    assert (await fire(-60_000)).verdict == "enqueued"
+    async with Inspector(redis_url) as inspector:
+        await inspector.delete_queue(place.queue, force=True)
+    before = await now_us(redis) // 1000
+    mark = await mark_of(scheduling, place)
+    assert mark.due_ms >= before // 1000 * 1000
+    assert not mark.enqueued
+    assert (await fire(-60_000, token="of another scheduler")).verdict == "taken"
 
 
 async def test_a_due_time_is_enqueued_and_noted(
