@@ -39,6 +39,12 @@ class Case:
     operation: Operation
     ends: Callable[[Stage], set[str]] = lambda stage: set()
     prepare: Callable[[Stage], None] = lambda stage: None
+    undoes: bool = False
+    """Whether the script undoes what it did; with or without what it does there."""
+
+    @property
+    def refusals(self) -> Sequence[Refusal]:
+        return ("alone", "what takes memory", "all") if self.undoes else ("alone", "all")
 
 
 def enqueueing(*new: NewTask) -> Operation:
@@ -148,7 +154,6 @@ def forget_lease(stage: Stage) -> None:
     stage.wire.command("ZREM", keys.lease(QUEUE), "a7")
 
 
-REFUSALS: Sequence[Refusal] = ("alone", "what takes memory", "all")
 DELETED = {"p2", "s1", "x1", "g1"}
 HELD = [("a1", "claim"), ("a2", "claim")]
 CASES = [
@@ -156,18 +161,21 @@ CASES = [
         "enqueue",
         scripts.ENQUEUE,
         enqueueing(a_task("n1"), a_task("n2", unique=True)),
+        undoes=True,
     ),
     Case(
         "enqueue scheduled",
         scripts.ENQUEUE,
         enqueueing(in_5_s(a_task("n1", unique=True))),
+        undoes=True,
     ),
     Case(
         "enqueue in a group",
         scripts.ENQUEUE,
         enqueueing(a_task("n1", group="n", unique=True)),
+        undoes=True,
     ),
-    Case("enqueue_due", scripts.ENQUEUE_DUE, enqueue_due),
+    Case("enqueue_due", scripts.ENQUEUE_DUE, enqueue_due, undoes=True),
     Case("dequeue", scripts.DEQUEUE, lambda s: s.broker.dequeue([(QUEUE, 2)], "new")),
     Case(
         "dequeue sent again",
@@ -218,12 +226,13 @@ CASES = [
     ),
     Case("check_group", scripts.CHECK_GROUP, take_group),
     Case("check_group, part of it", scripts.CHECK_GROUP, take_part_of_group),
-    Case("finish_set", scripts.FINISH_SET, finish_set, parts_of_what_ran),
+    Case("finish_set", scripts.FINISH_SET, finish_set, parts_of_what_ran, undoes=True),
     Case(
         "finish_set, a part unreadable",
         scripts.FINISH_SET,
         finish_set_with_an_unreadable_part,
         lambda stage: parts_of_what_ran(stage) - {"h1"},
+        undoes=True,
     ),
     Case("drop_set", scripts.DROP_SET, drop_unreadable),
     Case(
@@ -268,7 +277,7 @@ async def all_halfway(wire: Wire, case: Case) -> AsyncIterator[Halfway]:
     async def prepare(stage: Stage) -> None:
         case.prepare(stage)
 
-    for how, again in product(REFUSALS, (False, True)):
+    for how, again in product(case.refusals, (False, True)):
         for write in count(1):
             row = await halfway(
                 wire,

@@ -399,6 +399,13 @@ def test_count_of_replicas_in_another_history_counts_for_nothing(
     assert shortfall.replaced
 
 
+def test_master_that_does_not_tell_its_history_acknowledges_nothing_and_why_is_said() -> None:
+    shortfall = ReplicaWait(1, 1000).shortfall([b"role:master\r\n", 1, b"role:master\r\n"])
+    assert shortfall is not None
+    assert not shortfall.replaced
+    assert "master_replid" in shortfall.reason
+
+
 def test_count_of_replicas_in_one_history_counts() -> None:
     assert ReplicaWait(1, 1000).shortfall([A, 1, A]) is None
     shortfall = ReplicaWait(2, 1000).shortfall([A, 1, A])

@@ -20,6 +20,7 @@ from .conversation import Frame
 from .line import Reply, is_demotion, pack
 
 _INFO = pack("INFO", "replication")
+_NO_HISTORY = "this server does not say which history it writes (master_replid in its INFO)"
 _REPLACED = "the master that stored it was replaced meanwhile"
 
 
@@ -64,6 +65,8 @@ class ReplicaWait:
                 command = self._command if error is reply else "INFO"
                 return Shortfall(self.replicas, 0, _explained(error, command), replaced)
         history = _history_of_master(before)
+        if history == b"":
+            return Shortfall(self.replicas, 0, _NO_HISTORY)
         if history is None or history != _history_of_master(after):
             return Shortfall(self.replicas, 0, _REPLACED, replaced=True)
         local, replicas = self._counts(reply)
@@ -90,9 +93,12 @@ class ReplicaWait:
 
 
 def _history_of_master(info: bytes) -> bytes | None:
-    """Which history a master writes, of INFO replication; None for a replica."""
-    found = re.search(rb"^role:master\b.*^(master_replid:\w+)", info, re.DOTALL | re.MULTILINE)
-    return found and found[1]
+    """Which history a master writes, of INFO replication: '' where it does not say so; None for a
+    replica."""
+    if not re.search(rb"^role:master\b", info, re.MULTILINE):
+        return None
+    found = re.search(rb"^master_replid:(\w+)", info, re.MULTILINE)
+    return found[1] if found else b""
 
 
 def _explained(error: RedisError, command: str) -> str:
