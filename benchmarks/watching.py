@@ -53,6 +53,7 @@ class Variant:
 VARIANTS = (
     Variant("plain"),
     Variant("metrics", counts=True),
+    Variant("headers, no traces", sampled=lambda n: False),
     Variant("traces, none sampled", traces=True, sampled=lambda n: False),
     Variant("traces, 1 % sampled", traces=True, sampled=lambda n: n % 100 == 0),
     Variant("traces, all sampled", traces=True, sampled=lambda n: True),
