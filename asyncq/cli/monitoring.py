@@ -54,8 +54,8 @@ class Address(NamedTuple):
         """`PORT`, `HOST:PORT` or `[IPv6]:PORT`. Raises `ValueError`."""
         if "://" in text:
             raise ValueError(
-                f"expected PORT or HOST:PORT, got the URL {text!r}; if nobody here set it: Kubernetes"
-                " sets such variables for every Service (enableServiceLinks: false)"
+                f"expected PORT or HOST:PORT, got the URL {text!r}; if nobody here set it:"
+                " Kubernetes sets such variables for every Service (enableServiceLinks: false)"
             )
         host, _, port = text.rpartition(":")
         if not (port.isascii() and port.isdigit() and int(port) < 1 << 16):
