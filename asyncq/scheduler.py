@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from math import ceil
@@ -42,7 +43,7 @@ TraceEnd = Callable[[TaskInfo | None, Exception | None], None]
 Trace = Callable[[Task, str], tuple[Task, TraceEnd]]
 """`trace(task, queue)`: called when an entry is due; returns the task to enqueue, with headers of
 its own, and what is told the outcome as `post_enqueue` is. That is not called for a due time
-which another scheduler enqueued, or nobody."""
+which another scheduler enqueued, or nobody. What either raises is logged, and holds up nothing."""
 
 _HOOK_S = 10.0
 """How long a hook may take; the enqueue waits for `pre_enqueue`. By feel."""
@@ -323,9 +324,11 @@ class Scheduler(Background):
                 return  # still due: others enqueue it, or this one when it is back
 
     def _begin(self, entry: Entry, due_ms: int) -> _Due:
-        task, end = entry.task, None
+        task: Task = entry.task
+        end: TraceEnd | None = None
         if self._trace is not None:
-            task, end = self._trace(task, entry.composed.queue)
+            with _failure_logged("trace"):
+                task, end = self._trace(task, entry.composed.queue)
         return _Due(entry, due_ms, new_task(task, entry.composed), end)
 
     def _conclude(self, due: _Due, answer: DueAnswer) -> None:
@@ -363,7 +366,8 @@ class Scheduler(Background):
 
     def _tell(self, due: _Due, info: TaskInfo | None, error: Exception | None) -> None:
         if due.end is not None:
-            due.end(info, error)
+            with _failure_logged("trace"):
+                due.end(info, error)
         if self._post_enqueue is not None:
             self._spawn(_call("post_enqueue", self._post_enqueue, info, error))
 
@@ -375,7 +379,7 @@ def _to_send_again(answer: DueAnswer) -> RedisError | None:
 
 async def _call(name: str, hook: Any, *arguments: object) -> None:
     """A user's hook; what it raises is logged, and it is not waited for too long."""
-    try:
+    with _failure_logged(name):
         async with asyncio.timeout(_HOOK_S):
             if inspect.iscoroutinefunction(hook):
                 await hook(*arguments)
@@ -383,6 +387,12 @@ async def _call(name: str, hook: Any, *arguments: object) -> None:
             made = await _threads.run(name, lambda _: hook(*arguments), None)
             if inspect.isawaitable(made):
                 await made
+
+
+@contextmanager
+def _failure_logged(name: str) -> Generator[None]:
+    try:
+        yield
     except Exception:  # noqa: BLE001 - user code
         _log.exception("the hook %s of the scheduler failed", name)
 

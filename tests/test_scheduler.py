@@ -531,6 +531,33 @@ async def test_hooks_are_told_before_and_after(
     assert (info.type, info.queue, info.max_retry) == ("t", queue, 1)
 
 
+def fails(*_: object) -> Any:
+    raise RuntimeError("which is only logged")
+
+
+@pytest.mark.parametrize("trace", [fails, lambda task, _: (task, fails)], ids=["begin", "end"])
+async def test_trace_that_fails_holds_up_nothing(
+    trace: Any,
+    queue: str,
+    told: Told,
+    clock: Clock,
+    make: Callable[..., Scheduler],
+    inspector: Inspector,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scheduler = make(trace=trace)
+    entry = scheduler.register("@every 1h", Task("t"), queue=queue, task_id=queue)
+    await scheduler.start()
+    clock.skew = 3600
+    look(scheduler)
+    await told.tasks(1)
+    clock.skew = 7200
+    look(scheduler)
+    await until(lambda: told.errors, "a conflict")
+    await until(lambda: inspector.enqueue_events(entry), "its history")
+    assert caplog.text.count("the hook trace of the scheduler failed") == 2
+
+
 async def test_conflicts_are_told_and_do_not_hold_up_what_follows(
     redis: Redis, queue: str, told: Told, clock: Clock, make: Callable[..., Scheduler]
 ) -> None:
