@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from asyncq import Task, TaskInfo, TaskState
 from asyncq.cli.inspect.nearest import suggestion
 from asyncq.cli.inspect.records import dumps, plain
-from asyncq.cli.inspect.text import ago, block, dated, due, length, memory, one_line, share
+from asyncq.cli.inspect.text import ago, block, dated, due, length, one_line, share
 from asyncq.safe_text import safe
+from asyncq.size_text import size_text
 
 NOW = datetime(2026, 11, 21, 16, 0, tzinfo=UTC)
 
@@ -92,8 +93,8 @@ def test_moments_are_seen_from_now() -> None:
 
 
 def test_sizes_and_shares() -> None:
-    assert [memory(n) for n in (0, 1023, 1024, 1536, 5 * 1024**3)] == [
-        "0 B", "1023 B", "1.0 KiB", "1.5 KiB", "5.0 GiB"
+    assert [size_text(n) for n in (0, 1023, 1024, 1536, 123_456, 1_048_000, 5 * 1024**3)] == [
+        "0 B", "1023 B", "1.0 KiB", "1.5 KiB", "121 KiB", "1023 KiB", "5.0 GiB"
     ]  # fmt: skip
     assert (share(1, 3), share(0, 0)) == ("33.33 %", "-")
 

@@ -49,11 +49,11 @@ def test_masters_of_a_cluster_are_shown_together_with_the_places_of_queues() -> 
         dedent(
             """\
              1 Queues  2 Servers  3 Workers  4 Schedulers [5 Redis]                  asyncq
-             Redis Cluster, masters: 3   memory: 10.5 MB   keys: 2,400   commands/s: 300
-              Master         Memory   Limit   Keys  Clients  Commands/s  Replicas  Uptime
-              10.0.0.1:7000  3.5 MB    none  1,200        7         100         1   2h03m
-              10.0.0.1:7001  3.5 MB  1.0 GB  1,200        7         100         1   2h03m
-              10.0.0.1:7002  3.5 MB    none      0        7         100         1   2h03m
+             Redis Cluster, masters: 3   memory: 10.0 MiB   keys: 2,400   commands/s: 300
+              Master          Memory    Limit   Keys  Clients  Commands/s  Replicas  Uptime
+              10.0.0.1:7000  3.3 MiB     none  1,200        7         100         1   2h03m
+              10.0.0.1:7001  3.3 MiB  954 MiB  1,200        7         100         1   2h03m
+              10.0.0.1:7002  3.3 MiB     none      0        7         100         1   2h03m
 
               Queue        Slot  Nodes
               default      5718  10.0.0.1:7001, 10.0.0.2:7001

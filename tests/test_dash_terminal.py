@@ -28,8 +28,8 @@ QUEUES = dedent(
      a active p pending g aggregating s scheduled r retry x archived c completed
      critical         pppppppppppppppppppppppppppppppppppppppppppppppppppppppppp 12
      default          xxxxxxxxxx 2
-      Queue     State  Size  Latency  Memory  Processed  Failed  ErrorRate
-      critical  RUN      12     4.6s  1.7 kB          0       0          -
+      Queue     State  Size  Latency   Memory  Processed  Failed  ErrorRate
+      critical  RUN      12     4.6s  1.7 KiB          0       0          -
       default   RUN       2       0s   704 B          0       0          -
 
 

@@ -93,6 +93,6 @@ def same(screen: str) -> str:
     """A screen without times, sizes in memory, and the address of the test's Redis."""
     screen = re.sub(r"as of \d\d:\d\d:\d\d UTC", "as of <time> UTC", screen)
     screen = re.sub(r"unix://\S+", "<redis>", screen)
-    screen = re.sub(r" +\d+(\.\d)? (B|kB|MB)", " <memory>", screen)
+    screen = re.sub(r" +\d+(\.\d)? (B|KiB|MiB)", " <memory>", screen)
     screen = re.sub(r" +(\d+d\d\dh|\d+h\d\dm|\d+m\d\ds|\d+s|\d\.\ds)", " <duration>", screen)
     return re.sub(r"[▁▂▃▄▅▆▇█ ]+ max ", " <chart> max ", screen)

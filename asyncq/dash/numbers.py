@@ -1,10 +1,8 @@
-"""Numbers, sizes and times for people, in few characters."""
+"""Numbers and times for people, in few characters: columns are narrow here."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-
-_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def count(number: int) -> str:
@@ -26,16 +24,6 @@ def short(number: float) -> str:
 def rate(number: float) -> str:
     """So many a second."""
     return f"{number:.1f}" if number < 99.95 else short(number)
-
-
-def size(number: int) -> str:
-    """Bytes."""
-    value, unit = float(number), _UNITS[0]
-    for larger in _UNITS[1:]:
-        if value < 999.5:
-            break
-        value, unit = value / 1000, larger
-    return f"{value:.0f} {unit}" if unit == "B" or value >= 99.95 else f"{value:.1f} {unit}"
 
 
 def percent(part: int, whole: int) -> str:

@@ -11,9 +11,10 @@ from rich.text import Text
 
 from asyncq import RedisInfo
 from asyncq.safe_text import safe
+from asyncq.size_text import size_text
 
 from .grid import Column, Table, draw
-from .numbers import count, duration, percent, size
+from .numbers import count, duration, percent
 from .palette import STRONG, palette
 from .plain import fitted
 from .snapshot import Places
@@ -46,7 +47,7 @@ def redis_heading(state: State) -> str:
                    partial(_number, name="instantaneous_ops_per_sec"))
     )  # fmt: skip
     return (
-        f" Redis Cluster, masters: {len(infos)}   memory: {size(used)}   keys: {count(keys)}"
+        f" Redis Cluster, masters: {len(infos)}   memory: {size_text(used)}   keys: {count(keys)}"
         f"   commands/s: {count(commands)}"
     )
 
@@ -87,8 +88,8 @@ def _node(info: RedisInfo) -> tuple[str, ...]:
     limit = _number(values, "maxmemory")
     return (
         info.where,
-        size(_number(values, "used_memory")),
-        size(limit) if limit else "none",
+        size_text(_number(values, "used_memory")),
+        size_text(limit) if limit else "none",
         count(_keys(values)),
         count(_number(values, "connected_clients")),
         count(_number(values, "instantaneous_ops_per_sec")),
@@ -115,8 +116,9 @@ def _facts(values: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     yield "Uptime", duration(timedelta(seconds=_number(values, "uptime_in_seconds")))
     limit = _number(values, "maxmemory")
     used = _number(values, "used_memory")
-    of_limit = f" of {size(limit)} ({percent(used, limit)})" if limit else ", no limit"
-    yield "Memory", f"{size(used)}{of_limit}, peak {size(_number(values, 'used_memory_peak'))}"
+    of_limit = f" of {size_text(limit)} ({percent(used, limit)})" if limit else ", no limit"
+    peak = size_text(_number(values, "used_memory_peak"))
+    yield "Memory", f"{size_text(used)}{of_limit}, peak {peak}"
     yield "Eviction", values.get("maxmemory_policy", "?")
     yield "Fragmentation", values.get("mem_fragmentation_ratio", "?")
     clients, most, blocked = (

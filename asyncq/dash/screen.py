@@ -9,13 +9,14 @@ from rich.text import Text
 
 from asyncq import QueueInfo, ServerInfo
 from asyncq.safe_text import safe
+from asyncq.size_text import size_text
 
 from .bars import legend, sparkline, stacked
 from .grid import draw as draw_table
 from .items import chart_rows, count_of, has_next_page, items, page_size, pages, total
 from .keys import Place, keys_at
 from .modals import filter_text
-from .numbers import count, duration, percent, rate, short, size
+from .numbers import count, duration, percent, rate, short
 from .palette import PLAIN, SELECTED, STRONG, palette
 from .plain import fitted
 from .redis_page import redis_heading, redis_lines
@@ -186,7 +187,7 @@ def _queue_head(state: State) -> Iterator[Text]:
         text.append(*(("  PAUSED", colours.warning) if info.paused else ("  RUN", PLAIN)))
         text.append(
             f"  size {count(info.size)}  latency {duration(info.latency)}"
-            f"  {size(info.memory_usage)}"
+            f"  {size_text(info.memory_usage)}"
             f"  today {count(info.processed)}, {count(info.failed)} failed"
             f" ({percent(info.failed, info.processed)})",
             PLAIN,

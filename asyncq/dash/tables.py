@@ -16,11 +16,12 @@ from asyncq import (
     TaskState,
     WorkerInfo,
 )
+from asyncq.size_text import size_text
 
 from .grid import Column, Table
 from .items import items
 from .keys import Place
-from .numbers import ago, ahead, count, duration, percent, size
+from .numbers import ago, ahead, count, duration, percent
 from .plain import plain_bytes
 from .state import State
 
@@ -136,7 +137,7 @@ def _queue(info: QueueInfo, now: datetime, servers: object) -> Cells:
         "PAUSED" if info.paused else "RUN",
         count(info.size),
         duration(info.latency),
-        size(info.memory_usage),
+        size_text(info.memory_usage),
         count(info.processed),
         count(info.failed),
         percent(info.failed, info.processed),

@@ -12,12 +12,13 @@ from typing import Any
 from asyncq.errors import QueueNotFoundError, RedisReplyError
 from asyncq.info import QueueInfo, RedisInfo
 from asyncq.inspector import Inspector
+from asyncq.size_text import size_text
 
 from .output import Output
 from .records import plain, queue_record
 from .session import FORBIDDEN, Desk
 from .table import Cell, Column, Mark
-from .text import length, memory, share
+from .text import length, share
 
 _AT_ONCE = 8
 _ORDER = ("active", "pending", "aggregating", "scheduled", "retry", "archived", "completed")
@@ -192,7 +193,7 @@ def print_overview(out: Output, found: Overview, rates: Mapping[str, float] | No
 def _row(info: QueueInfo, rates: Mapping[str, float] | None) -> list[Cell]:
     row: list[Cell] = [
         info.queue, run_state(info), info.size, length(info.latency), info.processed, info.failed,
-        share(info.failed, info.processed), memory(info.memory_usage),
+        share(info.failed, info.processed), size_text(info.memory_usage),
     ]  # fmt: skip
     if rates is not None:
         rate = rates.get(info.queue)
@@ -212,11 +213,12 @@ def redis_line(redis: RedisInfo) -> str:
     version = values.get("valkey_version") or values.get("redis_version", "?")
     up = values.get("uptime_in_seconds", "")
     since = length(timedelta(seconds=int(up))) if up.isdigit() else "?"
-    limit = values.get("maxmemory", "0")
-    of = f" of {memory(int(limit))}" if limit.isdigit() and limit != "0" else ""
+    used, peak, limit = (
+        size_text(int(text)) if (text := values.get(field, "")).isdigit() else "?"
+        for field in ("used_memory", "used_memory_peak", "maxmemory")
+    )
+    of_limit = "" if limit in ("?", "0 B") else f" of {limit}"
     return (
         f"{redis.where}: {name} {version}, up {since},"
-        f" {values.get('connected_clients', '?')} clients,"
-        f" {values.get('used_memory_human', '?')}{of} used"
-        f" (peak {values.get('used_memory_peak_human', '?')})"
+        f" {values.get('connected_clients', '?')} clients, {used}{of_limit} used (peak {peak})"
     )

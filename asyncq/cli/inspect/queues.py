@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from asyncq.info import DailyStats, QueueInfo
+from asyncq.size_text import size_text
 from asyncq.task import TaskState
 
 from ..failure import Exit
@@ -16,7 +17,7 @@ from .overview import all_queues, remark_left_out, run_state
 from .records import plain, queue_record
 from .session import Desk, unwrapped
 from .table import Cell, Column
-from .text import counted, length, memory, share
+from .text import counted, length, share
 
 _AT_ONCE = 8
 _CLUSTER = ("redis-cluster://", "rediss-cluster://")
@@ -96,7 +97,7 @@ def _row(info: QueueInfo) -> list[Cell]:
         info.queue, run_state(info), info.size, info.pending, info.active, info.scheduled,
         info.retry, info.archived, info.completed, info.aggregating, length(info.latency),
         info.processed, info.failed, share(info.failed, info.processed),
-        memory(info.memory_usage),
+        size_text(info.memory_usage),
     ]  # fmt: skip
 
 
@@ -138,7 +139,7 @@ def _print_queue(desk: Desk, info: QueueInfo, notes: Sequence[Note]) -> None:
         ("Size", info.size),
         ("Groups", info.groups),
         ("Latency", length(info.latency)),
-        ("Memory", memory(info.memory_usage)),
+        ("Memory", size_text(info.memory_usage)),
         ("Today (UTC)", f"{today}, error rate {share(info.failed, info.processed)}"),
         ("Ever", f"{info.processed_total:,} processed, {info.failed_total:,} failed"),
     ])  # fmt: skip

@@ -89,16 +89,6 @@ def dated(at: datetime | None, now: datetime) -> str:
     return f"{moment(at)} ({due(at, now) if at > now else ago(at, now)})"
 
 
-def memory(count: int) -> str:
-    """Bytes: `512 B`, `1.5 MiB`."""
-    size, unit = float(count), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if size < 1023.95:
-            break
-        size, unit = size / 1024, larger
-    return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
-
-
 def counted(count: int, what: str) -> str:
     """`1 task`, `2 tasks`."""
     return f"{count:,} {what}" + ("" if count == 1 else "s")
