@@ -301,3 +301,33 @@ async def test_no_log_shows_a_payload_that_middleware_could_not_parse(
     assert "InvalidPayloadError" in caplog.text
     assert "in parse" in caplog.text  # a traceback was logged
     assert "secret" not in caplog.text
+
+
+class BusyError(Exception):
+    """To be tried again without counting a failure."""
+
+
+async def test_log_of_a_failure_says_what_becomes_of_the_task(
+    working: Working, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "asyncq")
+    errors = {"later": ValueError("no"), "never": SkipRetry("no"), "busy": BusyError("no")}
+
+    async def handler(task: Task) -> None:
+        raise errors[task.type]
+
+    async with working(
+        handler,
+        retry_delay=lambda *_: 3600,
+        is_failure=lambda error: not isinstance(error, BusyError),
+    ) as work:
+        for type_, state in (("later", "retry"), ("never", "archived"), ("busy", "retry")):
+            await work.comes_to(state, await work.enqueue(type_, max_retry=3))
+    told = [record for record in caplog.records if " failed: " in record.getMessage()]
+    assert [record.getMessage().partition(" failed: ")[2] for record in told] == [
+        "ValueError: no; retry 1 of 3 in 1:00:00",
+        "no; archived",
+        "BusyError: no; not counted, tried again in 1:00:00",
+    ]
+    assert [record.levelname for record in told] == ["WARNING", "WARNING", "INFO"]
+    assert [bool(record.exc_info) for record in told] == [True, True, False]

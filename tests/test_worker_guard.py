@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from waiting import LONGEST_S, until
 from asyncq import Client, Task, current
 from asyncq._broker import keys
 from asyncq._broker.connection import Connection
-from asyncq._worker.guard import EXIT_BLOCKED
+from asyncq._worker.guard import EXIT_BLOCKED, _stack
 
 TIMING = fast(lease=3, heartbeat=0.2, blocked_after=0.8)
 
@@ -81,6 +82,21 @@ async def test_leases_are_kept_while_a_handler_blocks_the_loop(
     # The handler's own line, whatever it calls there.
     handlers_line = text.split("in __call__\n")[1].split("\n")[0].strip()
     assert handlers_line.startswith(("time.sleep(0.02)", "leases = self._look()"))
+
+
+def test_stack_of_a_blocked_loop_begins_in_the_users_code() -> None:
+    def calls(module: str, then: Callable[[], FrameType]) -> Callable[[], FrameType]:
+        names: dict[str, Any] = {"__name__": module, "then": then}
+        exec(compile("def call(): return then()", f"{module}.py", "exec"), names)
+        call: Callable[[], FrameType] = names["call"]
+        return call
+
+    call: Callable[[], FrameType] = sys._getframe
+    for module in ("shop", "asyncq._worker.runner", "asyncio", "typer", "asyncq.cli.main"):
+        call = calls(module, call)
+    shown = _stack(call())
+    assert shown.startswith('  File "shop.py", line 1, in call')
+    assert shown.count("File") == 1
 
 
 async def test_a_task_past_its_time_is_let_go_and_others_are_kept(

@@ -64,7 +64,11 @@ async def test_what_a_dead_worker_held_is_run_at_once_by_another(
 
 
 async def test_a_recovered_task_goes_to_the_head_and_counts_a_failure(
-    working: Working, dead_worker: Broker, redis: Redis, queue: str
+    working: Working,
+    dead_worker: Broker,
+    redis: Redis,
+    queue: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     await take_and_die(dead_worker, a_message(queue, "a", retry=3))
     await dead_worker.enqueue([new(a_message(queue, name)) for name in ("b", "c")])
@@ -77,6 +81,7 @@ async def test_a_recovered_task_goes_to_the_head_and_counts_a_failure(
         assert message.retried == 1
         assert message.last_failed_at
         assert await work.counters() == (1, 1)
+        await until(lambda: "did not renew its lease in time; it is next" in caplog.text)
 
 
 async def _is(redis: Redis, queue: str, task_id: str, state: str) -> bool:

@@ -164,14 +164,15 @@ def _stack(frame: FrameType | None) -> str:
     while frame is not None:
         frames.insert(0, frame)
         frame = frame.f_back
-    from_ours = list(dropwhile(lambda each: not _is_ours(each), frames))
-    shown = list(dropwhile(_is_ours, from_ours)) or frames[-4:]
+    # Not from the first frame of ours: that of the command line calls others, too.
+    from_worker = list(dropwhile(lambda each: not _is_ours(each, "_worker"), frames))
+    shown = list(dropwhile(_is_ours, from_worker)) or frames[-4:]
     if not shown:
         return "  (unknown)"
     stack = traceback.StackSummary.extract((each, each.f_lineno) for each in shown)
     return "".join(stack.format()).rstrip()
 
 
-def _is_ours(frame: FrameType) -> bool:
+def _is_ours(frame: FrameType, package: str = "") -> bool:
     name: str = frame.f_globals.get("__name__", "")
-    return name.startswith("asyncq.")
+    return name.startswith(f"asyncq.{package}")

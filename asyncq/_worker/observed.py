@@ -78,7 +78,7 @@ class ObservedRunner(_Observed, Runner):
         running.ended = time.monotonic()
         Runner._end(self, running, result, error)
 
-    def _lose(self, running: Running) -> LeaseExpiredError:
+    def _lose(self, running: Running) -> tuple[LeaseExpiredError, None]:
         _count(self.statistics, running, _LOST)
         return super()._lose(running)
 

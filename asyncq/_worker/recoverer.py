@@ -20,6 +20,14 @@ _log = logging.getLogger("asyncq")
 
 _SOONEST_S = 0.25
 
+_WHAT_FOLLOWS = {
+    "restart": "it is next in its queue",
+    "retry": "not for the first time, so it waits for its retry",
+    "archive": "no retry is left: archived",
+    "park": "its message cannot be read: set aside among the archived",
+}
+"""After a recovery of each kind, for the log."""
+
 
 class Recoverer:
     """A task whose lease ran out has failed. The first time it goes back to the head of its
@@ -84,7 +92,10 @@ class Recoverer:
             elif answer:
                 moved += 1
                 _log.warning(
-                    "task %s of queue %r: its lease ran out: %s", shown, queue, recovery.kind
+                    "task %s of queue %r: its worker did not renew its lease in time; %s",
+                    shown,
+                    queue,
+                    _WHAT_FOLLOWS[recovery.kind],
                 )
         return moved
 

@@ -17,6 +17,7 @@ from typing import Any
 from .. import payload
 from .._broker.broker import Broker
 from .._broker.message import NO_HEADERS, Leased, TaskMessage
+from .._broker.outcome import Outcome, Retried
 from .._clock import Clock
 from ..config import ErrorHandler
 from ..context import TaskContext, enter
@@ -176,14 +177,15 @@ class Runner:
             self._inflight.remove(running)
             raise
         if failure is not None:
-            self._tell(running, failure)
+            self._tell(running, *failure)
 
     def _decide(
         self, running: Running, result: object, error: BaseException | None
-    ) -> BaseException | None:
+    ) -> tuple[BaseException, Outcome | None] | None:
         """Hand over the outcome. What the server imposed goes before what the handler made of it.
 
-        Returns how the attempt failed, if it did. From here on `cancel` does nothing.
+        Returns how the attempt failed, if it did, and what becomes of the task, if that is ours
+        to say. From here on `cancel` does nothing.
         """
         ending = running.ending
         if ending is Ending.SHUTDOWN and error is not None:
@@ -198,30 +200,32 @@ class Runner:
             except InvalidResultError as unusable:
                 outcome = verdict.on_unusable_result(running.leased, unusable, self._clock.now())
                 self._settler.put(outcome, running)
-                return unusable
+                return unusable, outcome
             self._warn_of_lost_result(running.message, data)
             outcome = verdict.on_success(running.leased, data, self._clock.now)
         else:
             outcome = verdict.on_error(running.leased, error, self._clock.now(), self._policy)
         self._settler.put(outcome, running)
-        return error
+        return None if error is None else (error, outcome)
 
-    def _lose(self, running: Running) -> LeaseExpiredError:
+    def _lose(self, running: Running) -> tuple[LeaseExpiredError, None]:
         """Whoever recovers the task writes what becomes of it."""
         self._inflight.remove(running)
-        return LeaseExpiredError()
+        return LeaseExpiredError(), None
 
-    def _tell(self, running: Running, error: BaseException) -> None:
+    def _tell(self, running: Running, error: BaseException, outcome: Outcome | None) -> None:
         """Log a failed attempt and tell the user's error handler, whose own failures end here."""
         revoked = verdict.signals(error, RevokeTask)
+        uncounted = isinstance(outcome, Retried) and not outcome.is_failure
         _log.log(
-            logging.INFO if revoked else logging.WARNING,
-            "%s %s: %s",
+            logging.INFO if revoked or uncounted else logging.WARNING,
+            "%s %s: %s; %s",
             running,
             "was revoked" if revoked else "failed",
             verdict.error_text(error),
+            verdict.what_follows(outcome),
             extra=running.log_fields(),
-            exc_info=None if revoked or running.ending else _users_traceback(error),
+            exc_info=None if revoked or uncounted or running.ending else _users_traceback(error),
         )
         if self._error_handler is None:
             return

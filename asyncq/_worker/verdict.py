@@ -84,6 +84,28 @@ def on_shutdown(leased: Leased) -> Outcome:
     return Requeued(leased)
 
 
+def what_follows(outcome: Outcome | None) -> str:
+    """What becomes of a task after a failed attempt, for the log. None: others decide."""
+    match outcome:
+        case Retried(message=message, delay_s=delay_s, is_failure=True):
+            return f"retry {message.retried} of {message.retry} in {_length(delay_s)}"
+        case Retried(delay_s=delay_s):
+            return f"not counted, tried again in {_length(delay_s)}"
+        case Archived():
+            return "archived"
+        case Revoked():
+            return "deleted"
+        case _:
+            return "left to its recovery"
+
+
+def _length(seconds: float) -> str:
+    """To the second, or as exact as it needs to be for a short one."""
+    if seconds < 10:
+        return f"{seconds:.2g} s"
+    return f"{seconds:.0f} s" if seconds < 600 else str(timedelta(seconds=round(seconds)))
+
+
 def imposed_error(ending: Ending | None) -> BaseException | None:
     """The failure that an ending is, whatever the handler made of its cancellation."""
     if ending is Ending.TIMEOUT:
