@@ -105,3 +105,9 @@ def test_redis_is_said_once(start: Start) -> None:
     command = start("tasks:make", "--dev", "--redis", "redis://localhost")
     assert command.exit_status() == 2
     assert "--dev and --redis both say where Redis is" in command.output
+
+
+def test_address_that_cannot_be_read_is_not_the_fault_of_the_target(start: Start) -> None:
+    scheduler = start("tasks:make", "--redis", "localhost:6379")
+    assert scheduler.exit_status() == 2
+    assert scheduler.lines[0].startswith("error: 'localhost:6379' is not a Redis URL")

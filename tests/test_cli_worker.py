@@ -329,9 +329,17 @@ async def test_wrong_password_is_not_waited_for(
 
 
 def test_without_any_address_it_says_how_to_give_one(start: Start) -> None:
-    worker = start("tasks:mux", redis=None)
+    for target in ("tasks:mux", "tasks:make_server"):
+        worker = start(target, redis=None)
+        assert worker.exit_status() == 2
+        assert "nobody said where Redis is" in worker.output
+        assert "Traceback" not in worker.output
+
+
+def test_address_that_cannot_be_read_is_not_the_fault_of_the_target(start: Start) -> None:
+    worker = start("tasks:make_server", redis="localhost:6379")
     assert worker.exit_status() == 2
-    assert "nobody said where Redis is" in worker.output
+    assert worker.lines[0].startswith("error: 'localhost:6379' is not a Redis URL")
 
 
 async def test_dev_starts_a_redis_of_its_own(start: Start, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import contextlib
 import gc
 import io
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from . import leaving, logs
 from .banner import announce
 from .failure import Exit
 from .monitoring import Monitor, monitoring
-from .reach import wait_for_redis
+from .reach import use_redis, wait_for_redis
 from .settings import WorkerSettings, make_server
 from .supervised import READY, RETIRING, Supervised
 from .target import load_target
@@ -37,9 +36,7 @@ def run_worker(settings: WorkerSettings, supervised: Supervised | None) -> int:
         settings.log_level or logs.LogLevel.INFO,
         process=supervised.number if supervised else 0,
     )
-    if settings.redis:
-        # So that a Server without an address, and a Client in a handler, mean the same Redis.
-        os.environ["ASYNCQ_REDIS_URL"] = settings.redis
+    use_redis(settings.redis)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What handlers print is read beside the logs, also where it goes through a pipe.
         sys.stdout.reconfigure(line_buffering=True)

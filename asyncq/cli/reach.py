@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import shutil
 import sys
@@ -45,6 +46,18 @@ def wrong_address_explained() -> Generator[None]:
         raise CommandError(_NOBODY_SAID) from None
     except (TypeError, ValueError) as error:
         raise CommandError(str(error)) from None
+
+
+def use_redis(url: str | None) -> None:
+    """From now on a target's own `Server()`, `Scheduler()` and `Client()` mean this Redis, if it
+    is given. A URL that cannot be read is told here: in the target it would look like its fault.
+
+    Raises `CommandError`.
+    """
+    if url:
+        with wrong_address_explained():
+            Client(url)
+        os.environ["ASYNCQ_REDIS_URL"] = url
 
 
 async def wait_for_redis(client: Client, patience: float, *, told: bool = True) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import sys
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from asyncq import (
 from . import leaving, logs
 from .failure import CommandError, Exit
 from .process import cancel_on_signal, interrupt, loop_factory
-from .reach import wait_for_redis
+from .reach import use_redis, wait_for_redis
 from .settings import NO_REDIS_GIVEN
 from .target import Wanted, call_factory, load_target, wrong_type
 
@@ -59,9 +58,7 @@ def run_scheduler(settings: SchedulerSettings) -> int:
     Raises `CommandError` if it cannot run at all.
     """
     logs.configure(settings.log_format, settings.log_level or logs.LogLevel.INFO)
-    if settings.redis:
-        # So that a Scheduler without an address means this Redis.
-        os.environ["ASYNCQ_REDIS_URL"] = settings.redis
+    use_redis(settings.redis)
     signal.signal(signal.SIGTERM, interrupt)
     try:
         is_file = Path(settings.target).suffix.lower() in _FILES

@@ -66,8 +66,8 @@ async def make_server(value: object, settings: WorkerSettings) -> tuple[Server, 
 
     Raises `CommandError`.
     """
-    made = await call_factory(value, settings.target)
     try:
+        made = await call_factory(value, settings.target)
         if isinstance(made, Server):
             return _changed(made, settings)
         _check_is_handler(made, settings.target, returned=made is not value)

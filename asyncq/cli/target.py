@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from asyncq import ServeMux, Server
+from asyncq import RedisNotConfiguredError, ServeMux, Server
 
 from .failure import CommandError, Exit
 
@@ -64,7 +64,8 @@ def load_target(text: str, wanted: Wanted = WORK) -> object:
 async def call_factory(value: object, text: str) -> object:
     """`value`, or what it returns if it is a function without arguments.
 
-    Raises `CommandError` with the user's own traceback for whatever the function raises.
+    Raises `CommandError` with the user's own traceback for whatever the function raises, but
+    `RedisNotConfiguredError` as it is: a flag is missing.
     """
     if not is_factory(value):
         return value
@@ -72,6 +73,8 @@ async def call_factory(value: object, text: str) -> object:
     try:
         made = factory()
         return await made if inspect.isawaitable(made) else made
+    except RedisNotConfiguredError:
+        raise
     except (Exception, SystemExit) as error:  # noqa: BLE001 - any error of theirs is shown
         raise _raised_by_user(f"{text} raised", error) from None
 
