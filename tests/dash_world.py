@@ -138,7 +138,8 @@ class World:
 
     def answer(self, request: Request) -> Snapshot:
         """What the reader would find."""
-        found = Snapshot(at=NOW, task=self.task(request.task))
+        task = self.task(request.task)
+        found = Snapshot(at=NOW, task=task, worker=self.worker(task))
         match request.place:
             case Place.QUEUES:
                 return replace(found, queues=tuple(self.infos()), forbidden=self.forbidden)
@@ -181,6 +182,11 @@ class World:
 
     def task(self, wanted: tuple[str, str] | None) -> TaskInfo | None:
         there = [task for task in self.tasks if (task.queue, task.id) == wanted]
+        return there[0] if there else None
+
+    def worker(self, task: TaskInfo | None) -> WorkerInfo | None:
+        workers = [worker for server in self.servers for worker in server.active_workers]
+        there = [w for w in workers if task and (w.queue, w.task_id) == (task.queue, task.id)]
         return there[0] if there else None
 
     def _tasks(self, request: Request, found: Snapshot) -> Snapshot:

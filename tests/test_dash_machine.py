@@ -280,9 +280,10 @@ def test_server_opens_to_what_it_runs_longest_first() -> None:
 
 
 def test_running_task_opens_from_the_list_of_workers() -> None:
-    player = a_player(a_task("a", "active"), servers=[a_server(a_worker("a"))])
+    worker = a_worker("a")
+    player = a_player(a_task("a", "active"), servers=[a_server(worker)])
     player.press("3", "j", "enter")
-    assert player.state.modal == TaskModal("default", "a", a_task("a", "active"))
+    assert player.state.modal == TaskModal("default", "a", a_task("a", "active"), worker)
 
 
 def test_scheduler_entry_opens_to_what_it_enqueued_and_that_to_the_task() -> None:

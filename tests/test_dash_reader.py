@@ -101,6 +101,9 @@ async def test_server_is_seen_with_what_it_runs(reader: Reader, working: Working
             return info.id in [w.task_id for s in seen.servers or () for w in s.active_workers]
 
         await until(running)
+        seen = await read(reader, Place.QUEUES, task=(work.queue, info.id))
+        assert seen.worker is not None
+        assert seen.worker.task_id == info.id
 
 
 async def test_scheduler_is_seen_with_what_it_enqueued(

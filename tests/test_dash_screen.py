@@ -251,6 +251,15 @@ def test_servers_and_schedulers_have_a_row_each() -> None:
     assert "t1" in screen(a_busy_player().press("4", "j", "enter"))
 
 
+def test_running_task_is_shown_with_who_runs_it() -> None:
+    worker = a_worker("a", host="web1", pid=7, started=NOW - timedelta(minutes=3),
+                      deadline=NOW + timedelta(minutes=27))  # fmt: skip
+    world = World(tasks=[a_task("a", "active")], servers=[a_server(worker)])
+    shown = modal(Player(world).press("j", "enter", "j", "enter"))
+    assert "Worker        web1:7, for 3m00s" in shown
+    assert "Must end      2026-11-21 03:31:05 UTC (in 27m00s)" in shown
+
+
 def test_redis_is_shown_even_if_it_says_little() -> None:
     shown = screen(a_busy_player().press("5"))
     assert "redis 7.0.15" in shown

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from rich.cells import chop_cells
 from rich.text import Text
 
-from asyncq import TaskFilter, TaskInfo, TaskState
+from asyncq import TaskFilter, TaskInfo, TaskState, WorkerInfo
 from asyncq.safe_text import safe
 
 from .acting import DONE, described
@@ -138,7 +138,7 @@ def _task(modal: TaskModal, now: datetime, width: int, colours: Palette) -> Iter
         if not modal.gone:
             yield Text("reading ...", colours.faint)
         return
-    for label, value in _fields(task, now):
+    for label, value in _fields(task, modal.worker, now):
         yield from _field(label, value, width)
     if task.last_error:
         yield from _field("Last failure", task.last_error, width, colours)
@@ -150,11 +150,14 @@ def _task(modal: TaskModal, now: datetime, width: int, colours: Palette) -> Iter
         yield from _block("Result", task.result, width)
 
 
-def _fields(task: TaskInfo, now: datetime) -> Iterator[tuple[str, str]]:
+def _fields(task: TaskInfo, worker: WorkerInfo | None, now: datetime) -> Iterator[tuple[str, str]]:
     orphaned = " (its lease has run out: its worker is gone)" if task.is_orphaned else ""
     yield "ID", task.id
     yield "Type", task.type
     yield "State", task.state + orphaned
+    if worker is not None:
+        yield "Worker", f"{worker.host}:{worker.pid}, for {duration(now - worker.started)}"
+        yield "Must end", moment(worker.deadline, now)
     yield "Queue", task.queue
     if task.group:
         yield "Group", task.group

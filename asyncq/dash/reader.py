@@ -13,6 +13,8 @@ from asyncq import (
     RedisReplyError,
     TaskInfo,
     TaskNotFoundError,
+    TaskState,
+    WorkerInfo,
 )
 
 from .keys import Place
@@ -37,8 +39,9 @@ class Reader:
         """Raises `AsyncqError`: Redis is away or refuses, the queue is gone."""
         found = await self._page(request)
         task = await self._task(request.task)
+        worker = await self._worker(task, found)
         # The time after all of it: what was read then is not in the future.
-        return replace(found, task=task, at=datetime.now(UTC))
+        return replace(found, task=task, worker=worker, at=datetime.now(UTC))
 
     async def _page(self, request: Request) -> Snapshot:
         look, found = self._inspector, Snapshot(at=datetime.now(UTC))
@@ -146,3 +149,10 @@ class Reader:
             return await self._inspector.task_info(*wanted)
         except TaskNotFoundError:
             return None
+
+    async def _worker(self, task: TaskInfo | None, found: Snapshot) -> WorkerInfo | None:
+        if task is None or task.state is not TaskState.ACTIVE:
+            return None
+        servers = await self._inspector.servers() if found.servers is None else found.servers
+        workers = (worker for server in servers for worker in server.active_workers)
+        return next((w for w in workers if (w.queue, w.task_id) == (task.queue, task.id)), None)

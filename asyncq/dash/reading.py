@@ -66,7 +66,8 @@ def take(state: State, event: Arrived) -> Step:
     if isinstance(state.modal, TaskModal):
         gone = snapshot.task is None
         task = snapshot.task or state.modal.task
-        state = replace(state, modal=replace(state.modal, task=task, gone=gone))
+        modal = replace(state.modal, task=task, worker=snapshot.worker, gone=gone)
+        state = replace(state, modal=modal)
     effects: tuple[Effect, ...] = ()
     if snapshot.part is not None and state.view.search is not None:
         state, effects = _go_on(state, state.view.search, snapshot.part)

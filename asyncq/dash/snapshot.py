@@ -16,6 +16,7 @@ from asyncq import (
     TaskFilter,
     TaskInfo,
     TaskState,
+    WorkerInfo,
 )
 
 from .keys import Place
@@ -103,3 +104,5 @@ class Snapshot:
     places: Places | None = None
     """Of a cluster, with `redis`."""
     task: TaskInfo | None = None
+    worker: WorkerInfo | None = None
+    """Who runs that task, if it is active and a server says so."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from asyncq import Cursor, TaskFilter, TaskInfo, TaskState
+from asyncq import Cursor, TaskFilter, TaskInfo, TaskState, WorkerInfo
 
 from .keys import Command, Place
 from .series import Charts
@@ -89,6 +89,8 @@ class TaskModal:
     id: str
     task: TaskInfo | None
     """None: not read yet, or gone."""
+    worker: WorkerInfo | None = None
+    """Who runs it, if a server says so."""
     gone: bool = False
     scroll: int = 0
 
