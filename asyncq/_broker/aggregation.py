@@ -18,7 +18,7 @@ from .producer import Enqueued, enqueued
 SET_DEADLINE_S = 120
 """How long an aggregation may take before its tasks go back to their group; asynq's."""
 MOST_IN_SET = 10_000
-"""Of a group without a largest size. A set ends in one step, at some 3 microseconds a task."""
+"""Of a group without a largest size. A set ends in one step, at some 5 microseconds a task."""
 _READ_AT_ONCE = 500
 _RECLAIM_LIMIT = 10
 _RECLAIM_TASKS = 5_000
