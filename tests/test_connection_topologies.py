@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import pytest
 import redis.asyncio
 import redis.asyncio.sentinel
 import redis.exceptions
+from authority import Authority
 from redis_servers import (
     RedisServer,
     default_variant,
@@ -399,12 +401,30 @@ async def test_tls_certificates_are_verified(tls: tuple[int, Path], query: str) 
         error = await unavailable(connection)
         assert not error.sent
         assert "certificate verify failed" in str(error)
+        assert ("connect by a name" in str(error), "name the file" in str(error)) == (
+            bool(query), not query,
+        )  # fmt: skip
 
 
 async def test_tls_verification_can_be_turned_off(tls: tuple[int, Path]) -> None:
     port, _ = tls
     async with opened(f"rediss://127.0.0.1:{port}?ssl_cert_reqs=none") as connection:
         await connection.ping()
+
+
+async def test_tls_certificate_that_has_expired_is_not_taken_for_one_of_another_authority(
+    tmp_path: Path,
+) -> None:
+    authority = Authority(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*authority.sign("localhost", days=-1))
+    serving = asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=context)
+    async with await serving as server:
+        port = server.sockets[0].getsockname()[1]
+        url = f"rediss://localhost:{port}?ssl_ca_certs={authority.ca}"
+        async with opened(url) as connection:
+            error = await unavailable(connection)
+    assert str(error).endswith("certificate verify failed: certificate has expired")
 
 
 async def test_tls_spoken_by_one_side_only_is_hinted_at(tls: tuple[int, Path]) -> None:

@@ -290,12 +290,16 @@ def _not_connected(
 
 _OTHER_NAME = (62, 64)
 """What OpenSSL says where the certificate is good, but for another host name or address."""
+_OTHER_AUTHORITY = (2, 7, 18, 19, 20, 21, 30)
+"""What it says where nobody who is trusted signed it."""
 
 
 def _advice(error: ssl.SSLCertVerificationError) -> str:
     if error.verify_code in _OTHER_NAME:
         return " (connect by a name that the certificate has)"
-    return " (name the file of the authority that signed it: ?ssl_ca_certs=/path/to/ca.pem)"
+    if error.verify_code in _OTHER_AUTHORITY:
+        return " (name the file of the authority that signed it: ?ssl_ca_certs=/path/to/ca.pem)"
+    return ""
 
 
 def _absent(endpoint: Endpoint) -> str:
