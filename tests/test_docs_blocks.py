@@ -67,6 +67,7 @@ RUN = {
     "docs/guarantees.md": "test_docs_programs::test_guarantees_page_",
     "docs/how-to/doctor.md": "test_docs_programs::test_doctor_page_",
     "docs/how-to/fastapi.md": "test_docs_programs::test_fastapi_page_",
+    "docs/how-to/handlers.md": "test_docs_programs::test_handlers_page_",
     "docs/how-to/inspect.md": "test_docs_programs::test_inspect_page_",
     "docs/how-to/migrate-from-arq.md": "test_docs_guides::test_arq_page_",
     "docs/how-to/migrate-from-celery.md": "test_docs_guides::test_celery_page_",

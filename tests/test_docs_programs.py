@@ -23,6 +23,7 @@ from redis_servers import RedisServer
 from waiting import until
 
 from asyncq import Client, Inspector, PeriodicTaskManager, Scheduler, Server, Task
+from asyncq.testing import drain
 
 
 class Programs:
@@ -114,6 +115,24 @@ async def test_fastapi_page_enqueues_in_one_application_and_handles_in_another(
     together: FastAPI = page.load("together").app
     async with together.router.lifespan_context(together):
         await until(lambda: "welcome, ada@example.com" in page.printed)
+
+
+def test_handlers_page_retries_refuses_and_aggregates(page: Programs) -> None:
+    page.write("docs/how-to/handlers.md")
+    page.run("place.py")
+    assert page.printed == "order 2 is on its way already\n"
+    module = page.load("orders")
+    server: Server = module.make_server()
+    attempts = asyncio.run(drain(None, module.mux, server.config, run_delayed=True))
+    ended = [(attempt.task.type, str(attempt.error or "")) for attempt in attempts]
+    assert sorted(ended) == [
+        ("order:digest", ""),
+        ("order:ship", ""),
+        ("order:ship", ""),
+        ("order:ship", "again in 2 s"),
+    ]
+    said = page.printed.splitlines()[1:]
+    assert sorted(said) == ["announced 2 orders in one mail", "shipped 1", "shipped 2"]
 
 
 def test_inspect_page_looks_and_moves(page: Programs) -> None:
