@@ -18,10 +18,11 @@ from asyncq._broker.address import (
     Endpoint,
     Sentinels,
     Single,
+    by_reason,
 )
 from asyncq._broker.connection import Connection
 from asyncq._broker.source import read_source
-from asyncq.errors import RedisNotConfiguredError
+from asyncq.errors import RedisNotConfiguredError, RedisReplyError, RedisUnavailableError
 
 
 def single(source: Any) -> Endpoint:
@@ -344,3 +345,9 @@ def test_synchronous_client_is_refused_with_the_remedy(make: Any) -> None:
 def test_anything_else_is_refused_with_its_type(thing: Any) -> None:
     with pytest.raises(TypeError, match=f"got builtins.{type(thing).__name__}"):
         Connection.open(thing)
+
+
+def test_a_reason_that_several_servers_share_is_said_once() -> None:
+    refused = RedisUnavailableError("redis://a:1", "Connection refused", sent=False)
+    failures = [("a:1", refused), ("b:1", RedisReplyError("NOAUTH no")), ("c:1", refused)]
+    assert by_reason(failures) == "a:1, c:1: Connection refused; b:1: NOAUTH no"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import redis.asyncio
+
+from ..errors import RedisError, RedisReplyError, RedisUnavailableError
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 5.0
@@ -103,3 +105,18 @@ Address: TypeAlias = Single | Sentinels | Cluster | Embedded
 
 def host_and_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def by_reason(failures: Iterable[tuple[str, RedisError]]) -> str:
+    """Why each of several servers did not answer, each reason once: `a:1, b:1: no route`."""
+    found: dict[str, list[str]] = {}
+    for where, error in failures:
+        match error:
+            case RedisUnavailableError():
+                reason = error.reason
+            case RedisReplyError():
+                reason = error.text
+            case _:
+                reason = str(error)
+        found.setdefault(reason, []).append(where)
+    return "; ".join(f"{', '.join(wheres)}: {reason}" for reason, wheres in found.items())

@@ -12,7 +12,7 @@ from redis.crc import key_slot
 
 from ..errors import RedisError, RedisReplyError, RedisUnavailableError
 from . import keys, scripts
-from .address import Cluster, host_and_port
+from .address import Cluster, by_reason, host_and_port
 from .conversation import Call, Frame, unknown_script
 from .dialer import ToEndpoint
 from .line import Line, Reply, pack
@@ -202,14 +202,14 @@ def _take(
 
 def _find_out(slots: Slots) -> Generator[Question, Answer, None]:
     """Ask one node after the other which slots are whose."""
-    failures: list[str] = []
+    failures: list[tuple[str, RedisError]] = []
     for node in list(slots.nodes):
         answer = (yield {node: [_CLUSTER_SLOTS]})[node]
         if isinstance(answer, RedisReplyError):
             raise answer
         if isinstance(answer, RedisError):
             slots.lost(node)
-            failures.append(str(answer))
+            failures.append((host_and_port(*node), answer))
             continue
         (reply,) = answer
         if not isinstance(reply, RedisReplyError):
@@ -217,8 +217,8 @@ def _find_out(slots: Slots) -> Generator[Question, Answer, None]:
             return
         if not reply.passing:
             raise reply
-        failures.append(f"{host_and_port(*node)}: {reply.text}")
-    raise RedisUnavailableError(slots.where, "no node answered: " + "; ".join(failures), sent=False)
+        failures.append((host_and_port(*node), reply))
+    raise RedisUnavailableError(slots.where, f"no node answered: {by_reason(failures)}", sent=False)
 
 
 def _worst(errors: Iterable[RedisError]) -> RedisError:

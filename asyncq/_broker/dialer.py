@@ -7,7 +7,7 @@ import threading
 from typing import Any, Protocol
 
 from ..errors import RedisError, RedisReplyError, RedisUnavailableError
-from .address import Embedded, Endpoint, Sentinels, Single
+from .address import Embedded, Endpoint, Sentinels, Single, by_reason, host_and_port
 from .line import BlockingLine, Line, Reply, pack
 
 
@@ -66,14 +66,14 @@ class ToMaster:
         return line
 
     async def _find(self) -> Endpoint:
-        failures: list[str] = []
+        failures: list[tuple[str, RedisError]] = []
         for sentinel in list(self._sentinels):
             line = Line(sentinel)
             try:
                 await line.connect()
                 (reply,) = await line.exchange(self._question, 1)
             except RedisError as error:
-                failures.append(str(error))
+                failures.append((host_and_port(sentinel.host, sentinel.port), error))
                 continue
             finally:
                 await line.drop()
@@ -88,14 +88,14 @@ class ToMaster:
         return line
 
     def _find_blocking(self) -> Endpoint:
-        failures: list[str] = []
+        failures: list[tuple[str, RedisError]] = []
         for sentinel in list(self._sentinels):
             line = BlockingLine(sentinel)
             try:
                 line.connect()
                 (reply,) = line.exchange(self._question, 1)
             except RedisError as error:
-                failures.append(str(error))
+                failures.append((host_and_port(sentinel.host, sentinel.port), error))
                 continue
             finally:
                 line.drop()
@@ -104,12 +104,16 @@ class ToMaster:
                 return master
         raise self._nobody_knows(failures)
 
-    def _understand(self, sentinel: Endpoint, reply: Reply, failures: list[str]) -> Endpoint | None:
+    def _understand(
+        self, sentinel: Endpoint, reply: Reply, failures: list[tuple[str, RedisError]]
+    ) -> Endpoint | None:
+        where = host_and_port(sentinel.host, sentinel.port)
         if isinstance(reply, RedisReplyError):
-            failures.append(f"{sentinel.where}: {reply.text}")
+            failures.append((where, reply))
             return None
         if reply is None:
-            failures.append(f"{sentinel.where} knows no master named {self._name!r}")
+            reason = f"it knows no master named {self._name!r}"
+            failures.append((where, RedisUnavailableError(where, reason, sent=False)))
             return None
         # The next connection asks the one that knew first.
         self._sentinels.remove(sentinel)
@@ -117,8 +121,8 @@ class ToMaster:
         host, port = reply
         return self._master.at(host.decode(), int(port))
 
-    def _nobody_knows(self, failures: list[str]) -> RedisUnavailableError:
-        reason = "no sentinel named a master: " + "; ".join(failures)
+    def _nobody_knows(self, failures: list[tuple[str, RedisError]]) -> RedisUnavailableError:
+        reason = f"no sentinel named a master: {by_reason(failures)}"
         return RedisUnavailableError(self.where, reason, sent=False)
 
     async def aclose(self) -> None:

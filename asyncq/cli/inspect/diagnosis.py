@@ -14,7 +14,7 @@ from asyncq.inspector import Inspector
 
 from .text import counted, due, length
 
-_SAMPLE = 100
+_SAMPLE = 50
 """Of so many tasks the errors are looked at."""
 _KINDS = 3
 _ERROR = 120
