@@ -6,31 +6,57 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 
 from ..errors import RedisError
 
 _log = logging.getLogger("asyncq")
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
-_COMPLAIN_EVERY_S = 3.0
+_COMPLAIN_EVERY_S, _COMPLAIN_AT_LEAST_EVERY_S = 3.0, 60.0
+_OVER_AFTER_S = 15.0
+"""What has not gone wrong for so long is a new trouble: longer than any pause between attempts."""
 _QUEUES_AT_ONCE = 8
 
 
+@dataclass(slots=True)
+class _Trouble:
+    """What has been going wrong for a while."""
+
+    since: float
+    latest: float
+    pause: float
+    quiet_until: float
+
+
 class Complaints:
-    """Logs what goes wrong again and again, but not every time."""
+    """Logs what goes wrong again and again, but not every time: less and less often while it
+    lasts, so that an outage of an hour does not bury what happened before it."""
 
     def __init__(self) -> None:
-        self._quiet_until: dict[str, float] = {}
+        self._troubles: dict[str, _Trouble] = {}
 
     def log(self, what: str, error: BaseException) -> None:
         """One line for Redis's troubles, which are not ours; a traceback for all else."""
-        if time.monotonic() < self._quiet_until.get(what, 0.0):
+        now = time.monotonic()
+        trouble = self._troubles.get(what)
+        if trouble is None or now - trouble.latest > _OVER_AFTER_S:
+            trouble = self._troubles[what] = _Trouble(now, now, _COMPLAIN_EVERY_S, now)
+        trouble.latest = now
+        if now < trouble.quiet_until:
             return
-        self._quiet_until[what] = time.monotonic() + _COMPLAIN_EVERY_S
+        trouble.quiet_until = now + trouble.pause
+        trouble.pause = min(2 * trouble.pause, _COMPLAIN_AT_LEAST_EVERY_S)
         if isinstance(error, RedisError):
             _log.warning("%s: %s", what, error)
         else:
             _log.error("%s failed", what, exc_info=error)
+
+    def over(self, what: str) -> None:
+        """It went well. Said once, if it was not so before."""
+        trouble = self._troubles.pop(what, None)
+        if trouble is not None:
+            _log.info("%s: works again after %.1f s", what, time.monotonic() - trouble.since)
 
 
 class Backoff:
@@ -73,6 +99,7 @@ async def run_every(
             complaints.log(name, error)
             pause = min(backoff.next(), interval)
         else:
+            complaints.over(name)
             backoff.reset()
             pause = interval if soon is None else min(soon, interval)
 
