@@ -17,7 +17,7 @@ Redis = Annotated[
         "-r",
         metavar="URL",
         rich_help_panel="Redis",
-        help="Where it is. Without it: ASYNCQ_REDIS_URL, then REDIS_URL.",
+        help="Where Redis is. Without it: ASYNCQ_REDIS_URL, then REDIS_URL.",
     ),
 ]
 Port = Annotated[

@@ -22,7 +22,7 @@ Redis = Annotated[
         "-r",
         metavar="URL",
         rich_help_panel=_REDIS,
-        help="Where it is, for a file and for what says nothing itself. Without it:"
+        help="Where Redis is, for a file and for what says nothing itself. Without it:"
         " ASYNCQ_REDIS_URL, then REDIS_URL.",
     ),
 ]

@@ -77,7 +77,7 @@ Redis = Annotated[
         "-r",
         metavar="URL",
         rich_help_panel=_REDIS,
-        help="Where it is: redis://, rediss://, unix://, redis-sentinel://, redis-cluster://,"
+        help="Where Redis is: redis://, rediss://, unix://, redis-sentinel://, redis-cluster://,"
         " embedded://. Without it: what a Server says, else ASYNCQ_REDIS_URL, then REDIS_URL.",
     ),
 ]
@@ -86,7 +86,7 @@ Dev = Annotated[
     typer.Option(
         "--dev",
         rich_help_panel=_REDIS,
-        help="A private one for development: the same as --redis embedded://.",
+        help="A private Redis for development: the same as --redis embedded://.",
     ),
 ]
 ConnectTimeout = Annotated[
@@ -96,7 +96,7 @@ ConnectTimeout = Annotated[
         min=0,
         envvar="ASYNCQ_CONNECT_TIMEOUT",
         rich_help_panel=_REDIS,
-        help="How long to keep trying to reach it at the start.",
+        help="How long to keep trying to reach Redis at the start.",
     ),
 ]
 Concurrency = Annotated[
@@ -252,6 +252,8 @@ def worker(
     that returns one of these. The current directory is importable. What a flag says overrides
     what a Server says. All flags with a value can be given as variables too: ASYNCQ_CONCURRENCY,
     ASYNCQ_QUEUES (separated by spaces), ASYNCQ_LOG_LEVEL and so on.
+
+    For example: asyncq worker tasks:mux --dev -q critical=6 -q default=3
 
     TERM and INT (Ctrl-C) let running tasks finish for the shutdown timeout, a second one puts
     them back at once; TSTP takes no new tasks.

@@ -13,6 +13,7 @@ from ..failure import CommandError
 Directory = Annotated[
     Path | None,
     typer.Argument(
+        metavar="DIRECTORY",
         show_default="the standard library of this Python",
         help="Its files are read, one task each.",
     ),
