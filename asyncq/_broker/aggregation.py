@@ -9,7 +9,7 @@ from uuid import uuid4
 from .._clock import Clock
 from ..errors import EnqueueError, RedisError
 from . import keys, scripts
-from .arguments import NewTask, new_task_args, new_task_keys
+from .arguments import NewTask, new_task_args, new_task_keys, reply_error
 from .codec import UndecodableError, decode_task
 from .connection import Call, Connection
 from .message import TaskMessage
@@ -160,7 +160,8 @@ class Aggregation:
     async def reclaim(self, queue: str) -> int:
         """Put the tasks of a batch of overdue sets back into their groups; how many sets.
 
-        A set that Redis refuses to put back does not stop the others; then its error is raised.
+        A set that Redis refuses to put back does not stop the others: its error is raised when
+        there are none left.
         """
         call = Call.of(
             scripts.RECLAIM_SETS,
@@ -168,6 +169,11 @@ class Aggregation:
             (keys.group_prefix(queue), self._clock.skew_ms, _RECLAIM_LIMIT, _RECLAIM_TASKS),
         )
         while True:
-            done, unfinished = await self._connection.run_one(call)
-            if done or not unfinished:
+            done, unfinished, why = await self._connection.run_one(call)
+            if done:
                 return int(done)
+            if not unfinished:
+                break
+        if why:
+            raise reply_error(why)
+        return 0

@@ -338,7 +338,7 @@ async def test_a_set_that_is_reclaimed_in_several_steps_is_gone_after_the_first(
 
     monkeypatch.setattr(connection, "run_one", step)
     assert await aggregation.reclaim(queue) == 1
-    assert steps == [[0, 1], [0, 1], [1, 0]]
+    assert steps == [[0, 1, b""], [0, 1, b""], [1, 0, b""]]
     assert await redis.zrange(keys.group(queue, "g"), 0, -1) == [b"a", b"b", b"c", b"d", b"e"]
     assert await redis.exists(keys.aggregation_sets(queue)) == 0
 
@@ -365,6 +365,8 @@ async def test_a_set_that_cannot_be_reclaimed_loses_nothing_and_does_not_stop_th
             await redis.zadd(prefix + name, {name: 1})
         await redis.zadd(keys.aggregation_sets(queue), {prefix + name: n})
     await redis.set(prefix + broken, "?")
+    if broken != "groups":
+        assert await aggregation.reclaim(queue) == 1
     with pytest.raises(RedisReplyError, match="WRONGTYPE"):
         await aggregation.reclaim(queue)
     left = await snapshot(redis, queue)
@@ -373,3 +375,18 @@ async def test_a_set_that_cannot_be_reclaimed_loses_nothing_and_does_not_stop_th
     if broken != "groups":
         assert (left["g:good"], left["groups"]) == ({"g:good:set": 1}, {"good"})
         assert prefix + "g:good:set" not in left["aggregation_sets"]
+
+
+async def test_a_set_that_cannot_be_reclaimed_does_not_stop_one_that_takes_several_steps(
+    redis: Redis, queue: str, aggregation: Aggregation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asyncq._broker.aggregation._RECLAIM_TASKS", 2)
+    bad, good = (keys.aggregation_set(queue, "g", name) for name in ("bad", "good"))
+    await redis.set(bad, "?")
+    await redis.zadd(good, dict.fromkeys("abcde", 1))
+    await redis.zadd(keys.aggregation_sets(queue), {bad: 0, good: 1})
+    assert await aggregation.reclaim(queue) == 1
+    with pytest.raises(RedisReplyError, match="WRONGTYPE"):
+        await aggregation.reclaim(queue)
+    assert await redis.zrange(keys.group(queue, "g"), 0, -1) == [b"a", b"b", b"c", b"d", b"e"]
+    assert await redis.zrange(keys.aggregation_sets(queue), 0, -1) == [bad.encode()]

@@ -4,8 +4,8 @@
 -- KEYS[1] aggregation_sets  [2] groups
 -- ARGV[1] prefix of group keys  [2] clock skew, ms  [3] at most so many sets
 --     [4] at most so many tasks
--- Returns { how many sets were reclaimed, 1 if one has tasks left }; the error of the last set that
--- could not be, if any.
+-- Returns { how many sets were reclaimed, 1 if one has tasks left, the error of the last set that
+--     could not be, or '' }
 --@include clock
 --@include attempt
 local UNDER_WAY = '-reclaimed'
@@ -55,7 +55,7 @@ end
 
 local now_s = whole(math.floor(clock_us(ARGV[2]) / 1000000))
 local sets = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now_s, 'LIMIT', 0, ARGV[3])
-local done, failed = 0, nil
+local done, failed = 0, ''
 for _, set in ipairs(sets) do
   if left == 0 then break end
   local ok, answer = attempt(reclaim, set)
@@ -65,4 +65,4 @@ for _, set in ipairs(sets) do
     failed = answer
   end
 end
-return failed and redis.error_reply(failed) or { done, unfinished }
+return { done, unfinished, failed }
