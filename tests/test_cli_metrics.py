@@ -18,6 +18,7 @@ from waiting import until
 
 from asyncq import Client, Task
 from asyncq.cli.failure import CommandError
+from asyncq.cli.main import app
 from asyncq.cli.monitoring import Address, Gathered, check_installed, gathering
 from asyncq.statistics import ATTEMPTS, BUSY, ENDED, PROCESSES, Snapshot
 
@@ -280,6 +281,14 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(CommandError, match=r'pip install "asyncq\[metrics\]"'):
         check_installed()
+
+
+def test_worker_with_a_metrics_port_says_what_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(CommandError, match="pip install"):
+        app(["worker", "tasks:mux", "--metrics-port", "9100"])
 
 
 def test_without_a_directory_for_its_socket_it_says_what_to_do(

@@ -250,6 +250,7 @@ async def test_second_signal_puts_running_tasks_back(
     worker.send(signal.SIGTERM)
     assert worker.exit_status() == 0
     assert await pending(redis, queue) == [task_id]
+    assert f"task 'hold' {task_id} of queue '{queue}' goes back to its queue" in worker.output
 
 
 async def test_no_task_is_taken_after_tstp(

@@ -190,6 +190,7 @@ class Runner:
         ending = running.ending
         if ending is Ending.SHUTDOWN and error is not None:
             self._settler.put(verdict.on_shutdown(running.leased), running)
+            _log.info("%s goes back to its queue", running, extra=running.log_fields())
             return None
         if ending is Ending.LEASE_LOST:
             return self._lose(running)

@@ -59,11 +59,12 @@ def _parse_size(text: str) -> int:
 
 
 def _check_address(text: str | None) -> str | None:
-    from .monitoring import Address  # noqa: PLC0415 - `asyncq --help` does without
+    from .monitoring import Address, check_installed  # noqa: PLC0415 - `asyncq --help` does without
 
     try:
         if text is not None:
             Address.parse(text)
+            check_installed()
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     return text
