@@ -33,7 +33,6 @@ Lifespan = Callable[[Any], AbstractAsyncContextManager[object]]
 
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 
-_DAY_S = 24 * 3600
 _MOST_THREADS_BY_DEFAULT = 32
 
 
@@ -159,7 +158,7 @@ class ServerConfig(_ChecksNames):
         janitor_interval: Duration = 8,
         janitor_batch_size: int = 100,
         archive_max_size: int = 100_000,
-        archive_max_age: Duration = 90 * _DAY_S,
+        archive_max_age: Duration = 90 * 24 * 3600,
         group: GroupConfig | None = None,
         log_level: LogLevel | None = None,
         statistics: Statistics | None = None,

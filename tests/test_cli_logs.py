@@ -59,6 +59,11 @@ def test_human_line_names_a_foreign_logger_and_the_process() -> None:
     assert HumanFormatter(process=2).format(made).endswith("  info      #2 [httpx] hello")
 
 
+def test_fields_stand_in_the_first_line_of_a_message_of_several() -> None:
+    text = HumanFormatter().format(record("it is at\n  a.py\n  b.py", attempt=2))
+    assert text.partition("  it is at")[2] == "  attempt=2\n  a.py\n  b.py"
+
+
 def test_human_line_has_colours_only_if_asked_for() -> None:
     assert "\033[" in HumanFormatter(colour=True).format(record("hello"))
     assert "\033[" not in HumanFormatter().format(record("hello"))

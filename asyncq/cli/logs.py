@@ -37,7 +37,8 @@ class LogLevel(StrEnum):
 
 
 class HumanFormatter(logging.Formatter):
-    """`12:04:31.207  info     message  task_type=email:deliver task_id=...`, then the traceback.
+    """`12:04:31.207  info     message  task_type=email:deliver task_id=...`, then the message's
+    other lines, then the traceback.
 
     `process` is the number of this worker process among several; 0 for the only one. A terminal
     gets colours; anything else, which somebody may read another day, the date.
@@ -54,17 +55,18 @@ class HumanFormatter(logging.Formatter):
         when = datetime.fromtimestamp(record.created)  # noqa: DTZ006 - people read local time
         time = f"{when:{self._form}}.{when.microsecond // 1000:03}"
         level = record.levelname.lower()
+        first, _, others = record.getMessage().partition("\n")
         line = "  ".join(
             part
             for part in (
                 self._paint(time, "2"),
                 self._paint(f"{level:8}", _COLOURS.get(level, "0")),
-                f"{self._process}{_origin(record)}{record.getMessage()}",
+                f"{self._process}{_origin(record)}{first}",
                 self._paint(_fields(record), "2"),
             )
             if part
         )
-        return "\n".join(part for part in (line, *self._below(record)) if part)
+        return "\n".join(part for part in (line, others, *self._below(record)) if part)
 
     def _below(self, record: logging.LogRecord) -> list[str]:
         exception = self.formatException(record.exc_info) if record.exc_info else ""
