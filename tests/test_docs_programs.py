@@ -22,7 +22,7 @@ from operating import operated
 from redis_servers import RedisServer
 from waiting import until
 
-from asyncq import Client, Inspector, PeriodicTaskManager, Scheduler, Server, Task
+from asyncq import Client, Inspector, PeriodicTaskManager, Scheduler, ServeMux, Server, Task
 from asyncq.testing import drain
 
 
@@ -115,6 +115,22 @@ async def test_fastapi_page_enqueues_in_one_application_and_handles_in_another(
     together: FastAPI = page.load("together").app
     async with together.router.lifespan_context(together):
         await until(lambda: "welcome, ada@example.com" in page.printed)
+
+
+async def test_fastapi_page_answers_with_a_result_or_says_what_went_wrong(page: Programs) -> None:
+    page.write("docs/how-to/fastapi.md")
+    module = page.load("prices")
+    mux = ServeMux()
+
+    @mux.handle(module.price)
+    async def on_price(number: int) -> float:
+        return 10 / number
+
+    app: FastAPI = module.app
+    async with app.router.lifespan_context(app), http(app) as asking, Server(None, mux):
+        answers = [await asking.get(f"/orders/{number}/price") for number in (4, 0)]
+    assert [answer.status_code for answer in answers] == [200, 502]
+    assert [answer.json() for answer in answers] == [2.5, {"detail": "there is no price"}]
 
 
 def test_handlers_page_retries_refuses_and_aggregates(page: Programs) -> None:
