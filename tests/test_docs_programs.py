@@ -122,7 +122,7 @@ async def test_fastapi_page_answers_with_a_result_or_says_what_went_wrong(page: 
     module = page.load("prices")
     mux = ServeMux()
 
-    @mux.handle(module.price)
+    @mux.handle("order:price")
     async def on_price(number: int) -> float:
         return 10 / number
 
