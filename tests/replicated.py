@@ -1,4 +1,4 @@
-"""Real servers with real replicas: a master, and a cluster whose first master has one."""
+"""Real servers with real replicas: a master, and a cluster of which one master has one."""
 
 from __future__ import annotations
 
@@ -55,16 +55,16 @@ def replicated(
 
 @contextmanager
 def cluster_with_a_replica(
-    variant: str | None = None,
+    variant: str | None = None, of: int = 0
 ) -> Generator[tuple[RedisCluster, RedisServer]]:
-    """Three masters, and a replica of the first one."""
+    """Three masters, and a replica of one, the first if nothing else is said."""
     with redis_cluster(variant) as cluster, _cluster_node(variant) as replica:
-        first = cluster.nodes[0]
-        name = cluster.id_of(first)
-        say(first, "CLUSTER", "MEET", "127.0.0.1", replica.port, _bus_port(replica))
+        master = cluster.nodes[of]
+        name = cluster.id_of(master)
+        say(master, "CLUSTER", "MEET", "127.0.0.1", replica.port, _bus_port(replica))
         wait_until("they know each other", lambda: name in say(replica, "CLUSTER", "NODES"))
         wait_until("it may follow", lambda: say(replica, "CLUSTER", "REPLICATE", name) == "OK")
-        wait_until("it follows", lambda: followers(first) == 1)
+        wait_until("it follows", lambda: followers(master) == 1)
         wait_until("it knows whose slots are whose", lambda: _complete(replica))
         yield cluster, replica
 

@@ -23,6 +23,7 @@ from waiting import soon, until
 from asyncq import (
     Client,
     EnqueueError,
+    Inspector,
     NotReplicatedError,
     RedisError,
     Replicas,
@@ -176,6 +177,18 @@ async def test_each_task_waits_for_replicas_of_its_own_node(
 
         # On a busy machine the replica is late, too, now and then.
         await until(each_its_own)
+
+
+async def test_nobody_waits_for_replicas_of_the_node_with_the_list_of_queues(
+    queue: str,
+) -> None:
+    with cluster_with_a_replica(default_variant(), of=1) as (servers, replica):
+        assert servers.owner(keys.QUEUES) is not servers.nodes[1]
+        _, name, _ = queues_by_node(servers, queue)
+        async with Client(servers.url) as client, Inspector(client) as inspector:
+            info = await soon(client.enqueue(Task("t", queue=name), wait_replicas=PATIENT))
+            assert on_replica(replica, name, info.id) == "pending"
+            assert await inspector.queues() == [name]
 
 
 async def test_no_acknowledged_task_is_lost_when_a_node_of_a_cluster_is_killed(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -144,24 +145,32 @@ class Producer:
     ) -> list[Reply]:
         """One round trip; a reply of enqueue.lua for every slice. `calls` if they are made already.
 
+        In a cluster those that wait for replicas take a second one where queues are announced.
         Raises `RedisUnavailableError`.
         """
         now = time.monotonic()
-        announced = self._announced
         announce = {
-            slice_.queue: None for slice_ in slices if announced.get(slice_.queue, 0.0) <= now
+            slice_.queue: None for slice_ in slices if self._announced.get(slice_.queue, 0.0) <= now
         }
         calls = calls or self.calls(slices, call_token)
         if not announce:
             return await self.connection.run(calls, frame)
         announcements = [Call.command("SADD", keys.QUEUES, queue) for queue in announce]
+        if frame is not None and self.connection.is_cluster:
+            # By itself: another node has the list of queues, and nobody waits for its replicas.
+            with suppress(RedisError):  # as below: it is announced again
+                self._note_announced(announce, await self.connection.run(announcements))
+            return await self.connection.run(calls, frame)
         replies = await self.connection.run([*announcements, *calls], frame)
-        for queue, reply in zip(announce, replies, strict=False):
-            if not isinstance(reply, RedisError):
-                announced[queue] = time.monotonic() + _ANNOUNCE_AGAIN_S
+        self._note_announced(announce, replies)
         if frame is not None:
             frame.forget(len(announce))
         return replies[len(announce) :]
+
+    def _note_announced(self, queues: Iterable[str], replies: Sequence[Reply]) -> None:
+        for queue, reply in zip(queues, replies, strict=False):
+            if not isinstance(reply, RedisError):
+                self._announced[queue] = time.monotonic() + _ANNOUNCE_AGAIN_S
 
     def calls(self, slices: Sequence[Slice[NewTask]], call_token: str) -> list[Call]:
         """What is said to Redis for `slices`."""
