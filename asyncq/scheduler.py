@@ -185,7 +185,8 @@ class Scheduler(Background):
     async def _live(self, started: Callable[[], None]) -> None:
         try:
             await self._first_beat()
-            _log.info("scheduling %d entries", len(self._entries))
+            count = len(self._entries)
+            _log.info("scheduling %d %s", count, "entry" if count == 1 else "entries")
             started()
             async with asyncio.TaskGroup() as parts:
                 parts.create_task(

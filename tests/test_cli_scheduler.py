@@ -60,7 +60,7 @@ async def test_a_scheduler_runs_until_it_is_told_to_stop(
 ) -> None:
     command = start("tasks:make")
     await one_is_pending(redis, queue)
-    command.wait_for("scheduling 1 entries")
+    command.wait_for("scheduling 1 entry")
     command.send(number)
     assert command.exit_status() == 0
     assert "shutting down the scheduler" in command.output

@@ -271,7 +271,7 @@ async def test_a_time_out_says_where_the_task_is(
     client: Client, queue: str, timeout: float | timedelta
 ) -> None:
     info = await client.enqueue(Task("t"), queue=queue, retention=60)
-    with pytest.raises(TimeoutError, match=r"has not ended within .* s; it is pending"):
+    with pytest.raises(TimeoutError, match=r"has not ended within .* s; its state is pending"):
         await client.wait(info, timeout=timeout)
     assert client._completions._waiting == {}
 

@@ -112,7 +112,7 @@ def test_errors_come_through_as_they_are(sync_client: SyncClient, queue: str) ->
     with pytest.raises(TypeError, match="unknown option 'quue'; did you mean 'queue'"):
         sync_client.enqueue(Task("t"), quue=queue)  # type: ignore[call-arg]  # a mistake
     waiting = sync_client.enqueue(Task("t"), queue=queue, retention=600)
-    with pytest.raises(TimeoutError, match="it is pending"):
+    with pytest.raises(TimeoutError, match="its state is pending"):
         sync_client.wait(waiting, timeout=0.01)
     with pytest.raises(ValueError, match="enqueue it with retention="):
         sync_client.wait(sync_client.enqueue(Task("t"), queue=queue))

@@ -93,7 +93,7 @@ class Completions:
             if give_up is not None and loop.time() >= give_up:
                 raise TimeoutError(
                     f"task {task_id!r} of queue {queue!r} has not ended within {timeout:g} s;"
-                    f" it is {state}"
+                    f" its state is {state}"
                 )
             until = loop.time() + pause
             try:
