@@ -243,6 +243,11 @@ RedisSource = ForeignSource | Client
 """What says where Redis is: a URL, a `redis.asyncio` client, or a `Client` to share."""
 
 
+async def announce(client: Client, queues: Iterable[str]) -> None:
+    """Put queues on the list of queues, even if the client did so a moment ago."""
+    await client._producer.announce(queues)
+
+
 def connection_source(source: RedisSource | None) -> ForeignSource | Connection | None:
     """What `Connection.open` takes: the connection of a `Client`, else the source itself."""
     return source._connection if isinstance(source, Client) else source

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from .client import Client, RedisSource
+from .client import Client, RedisSource, announce
 from .config import GroupConfig, ServerConfig
 from .context import TaskContext, current, enter
 from .handler import Handler
@@ -92,7 +92,7 @@ async def drain(
 ) -> list[Attempt]:
     """Run a `Server` of these arguments until its queues are dry: no task in them is pending or
     active, those that handlers enqueued included. Returns the attempts in the order in which
-    they ended.
+    they ended. The queues are on the list of queues afterwards, even without tasks.
 
     Scheduled tasks, tasks that wait for a retry, and groups are left to wait. With `run_delayed`
     tasks are run at once, so that one which goes on failing ends up archived, and groups are
@@ -110,6 +110,8 @@ async def drain(
         server = Server(client, recorder.handle, replace(config, group=None))
         work = _Work(client, config, recorder, run_delayed)
         async with server:
+            # A client says only now and then that there is a queue, and tests delete queues.
+            await announce(client, config.queues)
             give_up = time.monotonic() + limit
             while server.state == "active" and not await work.is_done():
                 if time.monotonic() > give_up:
@@ -175,7 +177,7 @@ class _Work:
         return [info for info in infos if info.pending or info.active]
 
     async def _known(self) -> list[str]:
-        """The queues that anything was ever enqueued to."""
+        """Those that nobody has deleted meanwhile."""
         return [queue for queue in await self._inspector.queues() if queue in self._queues]
 
     async def _make_due(self) -> int:

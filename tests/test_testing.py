@@ -99,6 +99,16 @@ async def test_queues_are_run_until_handlers_enqueue_no_more(
         assert (await inspector.queue_info(name)).size == 0
 
 
+async def test_queue_that_was_deleted_a_moment_ago_is_run_dry(
+    client: Client, inspector: Inspector, queue: str, config: ServerConfig
+) -> None:
+    await client.enqueue(Task("t"), queue=queue)
+    await inspector.delete_queue(queue, force=True)
+    await client.enqueue(Task("t"), queue=queue, process_in=3600)  # it is not listed again so soon
+    assert queue not in await inspector.queues()
+    assert len(await drain(client, done, config, run_delayed=True)) == 1
+
+
 async def test_queue_without_tasks_is_dry(redis_url: str, config: ServerConfig) -> None:
     assert await drain(redis_url, ServeMux(), config) == []
 

@@ -167,6 +167,10 @@ class Producer:
             frame.forget(len(announce))
         return replies[len(announce) :]
 
+    async def announce(self, queues: Iterable[str]) -> None:
+        """Put queues on the list of queues. Raises `RedisError`."""
+        await self.connection.run_one(Call.command("SADD", keys.QUEUES, *queues))
+
     def _note_announced(self, queues: Iterable[str], replies: Sequence[Reply]) -> None:
         for queue, reply in zip(queues, replies, strict=False):
             if not isinstance(reply, RedisError):
