@@ -112,7 +112,8 @@ class Inspector(Closing):
         """Delete a queue and everything of it, statistics and `paused` too. Completed tasks
         always go with it, others only with `force`.
 
-        Stop its producers first: what is enqueued meanwhile makes it anew, or goes with it. All
+        Stop its producers first: what is enqueued meanwhile makes it anew, or goes with it; and a
+        queue made anew within 10 s may be missing in `queues` until its next task after that. All
         of Redis is looked through for what is left, in slices; `on_progress` is told how many
         keys are deleted. If it is cut short, call it again.
         Raises `QueueNotFoundError`; `QueueNotEmptyError` if it has tasks, or, even with `force`,

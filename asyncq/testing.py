@@ -98,9 +98,9 @@ async def drain(
     tasks are run at once, so that one which goes on failing ends up archived, and groups are
     aggregated at once, if the config has `group=`.
 
-    Raises `TimeoutError`, which says what is left, after `timeout` seconds; what `Server` and its
-    `start` and `wait` raise; and what the aggregator raises. The errors of handlers are in the
-    attempts.
+    Raises `TimeoutError`, which says what is left, after `timeout` seconds and as much of the
+    config's `shutdown_timeout` as handlers that still run need; what `Server` and its `start` and
+    `wait` raise; and what the aggregator raises. The errors of handlers are in the attempts.
     """
     config = config or ServerConfig()
     limit = seconds("timeout", timeout)
@@ -169,6 +169,9 @@ class _Work:
             f"{' (paused)' if info.paused else ''}"
             for info in await self._left()
         ]
+        running = self._recorder.begun - len(self._recorder.ended)
+        if running:
+            left.append(f"{running} {'handler has' if running == 1 else 'handlers have'} not ended")
         return "; ".join(left) or "tasks that handlers enqueue again and again"
 
     async def _left(self) -> list[QueueInfo]:

@@ -286,8 +286,9 @@ async def test_metrics_show_the_queues(place: Place, queue: str, tmp_path: Path)
     flags = ("--port", "127.0.0.1:0", "--redis", place.url_for("inspector"))
     with Command("metrics", *flags, cwd=tmp_path) as metrics:
         port = int(metrics.wait_for(r"/metrics.* at \S*?(\d+)$")[1])
-        seen = samples((await get(port, "/metrics")).body, "asynq_queue_size")
-        assert seen[labels(queue=queue)] == 1
+        page = await get(port, "/metrics")
+        assert page.status == 200, metrics.output
+        assert samples(page.body, "asynq_queue_size")[labels(queue=queue)] == 1
         metrics.send(signal.SIGTERM)
         assert metrics.exit_status() == 0, metrics.output
 

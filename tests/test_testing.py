@@ -25,7 +25,7 @@ from asyncq import (
     current,
 )
 from asyncq.handler import Handler
-from asyncq.testing import drain, in_attempt
+from asyncq.testing import _Recorder, _Work, drain, in_attempt
 
 
 @pytest.fixture
@@ -229,6 +229,14 @@ async def test_what_is_left_after_the_time_is_said(
     await inspector.pause_queue(queue)
     with pytest.raises(TimeoutError, match=r"2 pending, 0 active \(paused\)"):
         await drain(client, hang, config, timeout=0)
+
+
+async def test_handlers_that_have_not_ended_are_told(client: Client, config: ServerConfig) -> None:
+    recorder = _Recorder(fails)
+    work = _Work(client, config, recorder, run_delayed=False)
+    assert await work.what_is_left() == "tasks that handlers enqueue again and again"
+    recorder.begun = 1
+    assert await work.what_is_left() == "1 handler has not ended"
 
 
 async def test_error_of_the_server_is_raised(redis_url: str, config: ServerConfig) -> None:
