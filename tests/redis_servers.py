@@ -220,11 +220,10 @@ def _ask(address: Path, request: bytes) -> bytes:
 def free_port() -> int:
     """A port that nobody has. Nor will anybody before it is used, or while its server is away:
     it is below those that systems give to whoever asks for any, and outgoing connections have.
-    Those 10 000 above are left to the bus between the nodes of a cluster.
     """
     while True:
         # Not of `random`, which a plugin may seed alike in every test process.
-        port = 10_000 + secrets.randbelow(10_000)
+        port = 10_000 + secrets.randbelow(20_000)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
