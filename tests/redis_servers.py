@@ -6,6 +6,7 @@ Every server dies with the process that started it, even if that is killed.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
 import shutil
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -217,16 +219,27 @@ def _ask(address: Path, request: bytes) -> bytes:
     return b""
 
 
+_RESERVED: list[IO[bytes]] = []
+"""Open, and locked, as long as this process lives: a file for each port that it was given."""
+
+
 def free_port() -> int:
     """A port that nobody has. Nor will anybody before it is used, or while its server is away:
-    it is below those that systems give to whoever asks for any, and outgoing connections have.
+    it is below those that systems give to whoever asks for any, and outgoing connections have,
+    and no other process of tests is given it.
     """
+    reservations = Path(tempfile.gettempdir()) / f"asyncq-test-ports-{os.getuid()}"
+    reservations.mkdir(exist_ok=True)
     while True:
         # Not of `random`, which a plugin may seed alike in every test process.
         port = 10_000 + secrets.randbelow(20_000)
+        reservation = (reservations / str(port)).open("ab")
         with socket.socket() as probe, contextlib.suppress(OSError):
+            fcntl.flock(reservation, fcntl.LOCK_EX | fcntl.LOCK_NB)
             probe.bind(("127.0.0.1", port))
+            _RESERVED.append(reservation)
             return port
+        reservation.close()
 
 
 def wait_until_gone(pid: int) -> None:

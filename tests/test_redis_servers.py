@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
-from redis_servers import RedisServer, wait_until_gone
+from redis_servers import RedisServer, free_port, wait_until_gone
 
 
 async def test_any_redis_runs_on_the_variant_it_names(any_redis: Redis, redis_variant: str) -> None:
@@ -60,3 +60,21 @@ def test_server_dies_with_the_process_that_started_it() -> None:
 
     wait_until_gone(int(pid))
     shutil.rmtree(directory)
+
+
+def test_port_that_one_process_has_is_given_to_no_other() -> None:
+    port = free_port()
+    code = (
+        "import secrets, sys; from redis_servers import free_port; draw = secrets.randbelow;"
+        f"drawn = [{port} - 10_000]; secrets.randbelow = lambda n: drawn.pop() if drawn else draw(n);"
+        "print(free_port(), len(drawn))"
+    )
+    other = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    given, drawn = other.stdout.split()
+    assert (int(given) != port, drawn) == (True, "0")
