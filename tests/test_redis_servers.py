@@ -66,7 +66,8 @@ def test_port_that_one_process_has_is_given_to_no_other() -> None:
     port = free_port()
     code = (
         "import secrets, sys; from redis_servers import free_port; draw = secrets.randbelow;"
-        f"drawn = [{port} - 10_000]; secrets.randbelow = lambda n: drawn.pop() if drawn else draw(n);"
+        f"drawn = [{port} - 10_000];"
+        "secrets.randbelow = lambda n: drawn.pop() if drawn else draw(n);"
         "print(free_port(), len(drawn))"
     )
     other = subprocess.run(
