@@ -8,6 +8,7 @@ python -m nox -s chaos     # a fleet of real processes under faults that follow 
 python -m nox -s bench     # asyncq and its rivals, measured in one run; hours, --quick minutes
 python -m nox -s fuzz      # millions of odd inputs for all that reads text or bytes
 python -m nox -s guarantees  # the tests that docs/guarantees.md names
+python -m nox -s operator  # ten tasks of an operator, typed into a terminal and shown
 python -m nox -s docs      # the documentation as a site, in .nox/site; `-- serve` while writing
 python -m nox -s audit     # known vulnerabilities of what asyncq brings with it
 python -m nox -s ci        # everything that must pass
@@ -49,6 +50,13 @@ def chaos(session: nox.Session) -> None:
     """Minutes; `-- --seed N` repeats one seed, `-- --seeds A..B` runs these, `-- --long` hours."""
     session.install(".[embedded,dev]")
     session.run("python", "-m", "chaos", *session.posargs, env={"PYTHONPATH": "tests"})
+
+
+@nox.session
+def operator(session: nox.Session) -> None:
+    """Needs tmux; minutes. `-- --size 100x30 --only 3` for one of them in another size."""
+    session.install(".[embedded,dev]")
+    session.run("python", "tests/operator_session.py", *session.posargs)
 
 
 @nox.session

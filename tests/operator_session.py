@@ -1,7 +1,7 @@
 """Ten tasks of somebody who is woken at three in the morning, done in a real terminal:
 
-    python tests/operator_session.py                    # 80x24 and 140x40
-    python tests/operator_session.py --size 100x30 --only 3
+    python -m nox -s operator                             # 80x24 and 140x40
+    python -m nox -s operator -- --size 100x30 --only 3
 
 Starts a Redis, a worker and a scheduler of its own, makes trouble, types the commands into tmux,
 and prints what is seen, also as what `--json | python -c` makes of it. Ends with 1 if a screen

@@ -107,6 +107,18 @@ async def test_queue_is_inspected_with_what_holds_it_up(
     assert (record["queue"], record["size"], record["error"]) == (queue, 2, None)
 
 
+async def test_tasks_in_groups_are_told_to_wait_for_who_aggregates(
+    redis_url: str, queue: str
+) -> None:
+    async with Client(redis_url) as client:
+        for _ in range(2):
+            await client.enqueue(Task("t", queue=queue, group="g"))
+    said = await operated(redis_url, "queue", "inspect", queue)
+    assert "- 2 tasks in 1 group, until a server that aggregates makes one task of each" in said.out
+    (record,) = (await operated(redis_url, "queue", "inspect", queue, "--json")).json
+    assert [note["kind"] for note in record["notes"]] == ["no_server", "grouped"]
+
+
 def a_server(**changes: Any) -> ServerInfo:
     workers = [
         WorkerInfo(

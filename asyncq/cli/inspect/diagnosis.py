@@ -27,7 +27,8 @@ class Note:
     """Something to know of a queue."""
 
     kind: str
-    """`paused`, `no_server`, `stopping`, `busy`, `waiting`, `lost`, `retrying` or `archived`."""
+    """`paused`, `no_server`, `stopping`, `busy`, `waiting`, `lost`, `grouped`, `retrying` or
+    `archived`."""
     text: str
 
 
@@ -36,6 +37,8 @@ async def notes_on(
 ) -> list[Note]:
     """All notes, the gravest first."""
     notes = of_servers(info, servers, datetime.now(UTC))
+    if info.aggregating:
+        notes.append(Note("grouped", _grouped(info)))
     if info.retry:
         notes.append(Note("retrying", await _retrying(inspector, info)))
     if info.archived:
@@ -95,6 +98,15 @@ def _longest(workers: Sequence[WorkerInfo], now: datetime) -> str:
     return (
         f"task {worker.task_id} ({worker.task_type}, queue {worker.queue}) on {worker.host}"
         f":{worker.pid}, for {length(max(timedelta(0), now - worker.started))}"
+    )
+
+
+def _grouped(info: QueueInfo) -> str:
+    # Servers do not say whether they aggregate.
+    return (
+        f"{counted(info.aggregating, 'task')} in {counted(info.groups, 'group')}, until a server"
+        " that aggregates makes one task of each (ServerConfig(group=...)), or for ever if none"
+        f" does: asyncq group ls -q {quote(info.queue)}"
     )
 
 
