@@ -236,6 +236,8 @@ async def test_replicas_waited_for_in_vain_are_hardly_waited_for_again_in_the_sa
         tasks = [Task("t", queue=queue)] * 2000
         results = await client.enqueue_many(tasks, wait_replicas=SOON, return_exceptions=True)
     assert {type(result) for result in results} == {NotReplicatedError}
+    assert "0 of 1 replicas said within 0.1 s" in str(results[0])
+    assert "said at once, since an earlier part of the call had waited in vain" in str(results[-1])
     assert [int(command[2]) for command in dict.fromkeys(map(tuple, waits))] == [100, 1]
     assert len(waits) >= 4
 

@@ -43,6 +43,8 @@ class ReplicaWait:
     replicas: int
     timeout_ms: int
     on_disk: bool = False
+    in_vain: bool = False
+    """Whether they were waited for already, by an earlier part of the same call."""
 
     def frame(self) -> Frame:
         """What is said around the calls that store tasks."""
@@ -54,7 +56,7 @@ class ReplicaWait:
 
     def hardly(self) -> ReplicaWait:
         """The same without patience: they were waited for already."""
-        return replace(self, timeout_ms=1)
+        return replace(self, timeout_ms=1, in_vain=True)
 
     def shortfall(self, said: Sequence[Reply]) -> Shortfall | None:
         """What the answers to `frame` lack; None if they are enough."""
@@ -83,9 +85,13 @@ class ReplicaWait:
         return local, replicas
 
     def _late(self, how_many: str) -> str:
-        limit_s = self.timeout_ms / 1000
         where = " on disk" if self.on_disk else ""
-        return f"{how_many} replicas said within {limit_s:g} s that they have it{where}"
+        when = (
+            "at once, since an earlier part of the call had waited in vain,"
+            if self.in_vain
+            else f"within {self.timeout_ms / 1000:g} s"
+        )
+        return f"{how_many} replicas said {when} that they have it{where}"
 
     @property
     def _command(self) -> str:
