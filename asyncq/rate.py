@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from types import TracebackType
 from typing import Self
 
 from ._broker.connection import Connection
@@ -84,12 +83,7 @@ class Semaphore:
             raise SemaphoreFullError(self._scope, self._limit)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         try:
             await self.release()
         except RedisError as failure:

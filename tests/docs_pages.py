@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import re
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -72,3 +78,34 @@ def programs(page: str) -> dict[str, str]:
 def write_programs(page: str, directory: Path) -> None:
     for name, text in programs(page).items():
         (directory / name).write_text(text)
+
+
+@contextmanager
+def importable(directory: Path) -> Generator[None]:
+    """Programs there can be imported by name while this is entered, and are forgotten then."""
+    known = set(sys.modules)
+    sys.path.insert(0, str(directory))
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(str(directory))
+        for name in set(sys.modules) - known:
+            if str(getattr(sys.modules[name], "__file__", None)).startswith(str(directory)):
+                del sys.modules[name]
+
+
+def run_python(directory: Path, *arguments: str, **environment: str) -> str:
+    """What `python ARGUMENTS` printed there; it must end well."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=directory,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=False,  # what it printed tells more
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout

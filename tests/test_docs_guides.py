@@ -5,10 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import importlib
-import os
 import re
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -18,7 +15,7 @@ from types import ModuleType
 from typing import ClassVar
 
 import pytest
-from docs_pages import ROOT, blocks_of, programs, write_programs
+from docs_pages import ROOT, blocks_of, importable, programs, run_python, write_programs
 from redis_servers import RedisServer
 
 from asyncq import Client, Server
@@ -48,7 +45,7 @@ class Guide:
 
     async def run(self, name: str) -> str:
         """What `python NAME` printed; it must end well."""
-        return await asyncio.to_thread(run, self.directory, name)
+        return await asyncio.to_thread(run_python, self.directory, name)
 
     @property
     def printed(self) -> str:
@@ -64,28 +61,8 @@ def guide(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Guide]:
     monkeypatch.setenv("ASYNCQ_REDIS_URL", start_redis().url)
-    monkeypatch.syspath_prepend(tmp_path)
-    known = set(sys.modules)
-    yield Guide(tmp_path, capsys)
-    for name in set(sys.modules) - known:
-        if str(getattr(sys.modules[name], "__file__", None)).startswith(str(tmp_path)):
-            del sys.modules[name]
-
-
-def run(directory: Path, *arguments: str) -> str:
-    """What `python ARGUMENTS` printed; it must end well."""
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=directory,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-        check=False,  # what it printed tells more
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+    with importable(tmp_path):
+        yield Guide(tmp_path, capsys)
 
 
 def test_tests_of_the_testing_page_pass(tmp_path: Path) -> None:
@@ -94,7 +71,7 @@ def test_tests_of_the_testing_page_pass(tmp_path: Path) -> None:
     write_programs(TESTING, tmp_path)
     (settings,) = blocks_of(TESTING, "toml")
     (tmp_path / "pyproject.toml").write_text(settings)
-    said = run(tmp_path, "-m", "pytest", "-q", f"--basetemp={tmp_path / 'temp'}", *tests)
+    said = run_python(tmp_path, "-m", "pytest", "-q", f"--basetemp={tmp_path / 'temp'}", *tests)
     passed = re.search(r"(\d+) passed", said)
     assert passed, said
     assert int(passed[1]) == sum(text.count("def test_") for text in programs(TESTING).values())

@@ -9,14 +9,13 @@ import asyncio
 import importlib
 import re
 import runpy
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import httpx
 import pytest
-from docs_pages import blocks_of, programs
+from docs_pages import blocks_of, importable, programs
 from fastapi import FastAPI
 from operating import operated
 from redis_servers import RedisServer
@@ -64,12 +63,8 @@ def page(
 ) -> Iterator[Programs]:
     url = start_redis().url
     monkeypatch.setenv("ASYNCQ_REDIS_URL", url)
-    monkeypatch.syspath_prepend(tmp_path)
-    known = set(sys.modules)
-    yield Programs(tmp_path, url, capsys)
-    for name in set(sys.modules) - known:
-        if str(getattr(sys.modules[name], "__file__", None)).startswith(str(tmp_path)):
-            del sys.modules[name]
+    with importable(tmp_path):
+        yield Programs(tmp_path, url, capsys)
 
 
 def http(app: FastAPI) -> httpx.AsyncClient:

@@ -7,7 +7,6 @@ stand in one directory. `test_docs_blocks` knows which test holds which block.
 from __future__ import annotations
 
 import ast
-import os
 import re
 import shlex
 import subprocess
@@ -19,7 +18,7 @@ from typing import Any
 import pytest
 import typer
 from commands import Command
-from docs_pages import NAMES, ROOT, anchors, programs, write_programs
+from docs_pages import NAMES, ROOT, anchors, programs, run_python, write_programs
 from redis.asyncio import Redis
 from redis_servers import RedisServer
 from typer.core import TyperGroup
@@ -53,32 +52,18 @@ async def test_readme_does_what_it_says(tmp_path: Path, redis_url: str, redis: R
     produce.write_text(produce.read_text().replace("embedded://", redis_url))
     with Command("worker", "tasks:mux", "--redis", redis_url, cwd=tmp_path) as worker:
         await until(lambda: redis.zcard("asynq:servers"), "the worker starts")
-        run_program(tmp_path, "produce.py", redis_url)
+        run_python(tmp_path, "produce.py", ASYNCQ_REDIS_URL=redis_url)
         worker.wait_for("delivering welcome to user 42")
         worker.wait_for("delivering tips to user 42")
 
 
 async def test_start_page_does_what_it_says(tmp_path: Path, redis_url: str) -> None:
     write_programs("docs/start.md", tmp_path)
-    said = run_program(tmp_path, "produce.py", redis_url)
+    said = run_python(tmp_path, "produce.py", ASYNCQ_REDIS_URL=redis_url)
     assert "a unique task 'image:resize' is already waiting" in said
     assert "5 more, in one round trip" in said
     with Command("worker", "server:make_server", "--redis", redis_url, cwd=tmp_path) as worker:
         worker.wait_for("handles +image:resize")
-
-
-def run_program(directory: Path, name: str, redis_url: str) -> str:
-    done = subprocess.run(
-        [sys.executable, name],
-        cwd=directory,
-        env={**os.environ, "ASYNCQ_REDIS_URL": redis_url},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,  # what it printed tells more
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_programs_are_correctly_typed(tmp_path: Path) -> None:
