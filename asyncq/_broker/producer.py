@@ -202,15 +202,7 @@ class Producer:
 class _Sending:
     """Items of one call: sends them, sends them again, and gathers what came of each."""
 
-    __slots__ = (
-        "_call_token",
-        "_maybe_stored",
-        "_pauses",
-        "_producer",
-        "_wait",
-        "open",
-        "results",
-    )  # fmt: skip
+    __slots__ = ("_call_token", "_maybe_stored", "_pauses", "_producer", "_wait", "open", "results")
 
     results: list[Answer]
     """Of those that are open, why they are."""
